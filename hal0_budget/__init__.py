@@ -1,0 +1,67 @@
+"""hal0-budget: spending caps for the personas of an agent, on plain files.
+
+The library does what the commands do, and neither prints nor exits::
+
+    from decimal import Decimal
+    from pathlib import Path
+    from hal0_budget import Account, Home
+
+    account = Account(Home(Path("/var/lib/hal0/agents"), "hermes"), "coder")
+    if account.check(Decimal("0.05")).verdict.level != "block":
+        account.charge(Decimal("0.0421"), model="openai/gpt-4.1", surface="openrouter")
+
+Amounts are USD as `Decimal`, times are aware UTC, and every failure is a `BudgetError`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hal0_budget.account import Account as Account
+    from hal0_budget.account import Decision as Decision
+    from hal0_budget.account import Revision as Revision
+    from hal0_budget.account import Statement as Statement
+    from hal0_budget.account import WindowState as WindowState
+    from hal0_budget.budget import Budget as Budget
+    from hal0_budget.errors import BudgetError as BudgetError
+    from hal0_budget.money import parse_usd as parse_usd
+    from hal0_budget.setup import Created as Created
+    from hal0_budget.setup import init as init
+    from hal0_budget.store.layout import Home as Home
+    from hal0_budget.store.rows import Row as Row
+    from hal0_budget.verdict import Scope as Scope
+    from hal0_budget.verdict import Usage as Usage
+    from hal0_budget.verdict import Verdict as Verdict
+    from hal0_budget.verdict import decide as decide
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Account": "account",
+    "Decision": "account",
+    "Revision": "account",
+    "Statement": "account",
+    "WindowState": "account",
+    "Budget": "budget",
+    "BudgetError": "errors",
+    "parse_usd": "money",
+    "Created": "setup",
+    "init": "setup",
+    "Home": "store.layout",
+    "Row": "store.rows",
+    "Scope": "verdict",
+    "Usage": "verdict",
+    "Verdict": "verdict",
+    "decide": "verdict",
+}
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604, every name of _HOMES is a string
+
+
+def __getattr__(name: str) -> object:
+    # Imported on first use: the package itself must import fast, and cannot fail to.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,100 @@
+"""The command line: which commands there are, and the options that may stand before them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+import hal0_budget
+from hal0_budget.cli.options import Agent, AsJson, Output, PersonasDir, Quiet, Root
+from hal0_budget.cli.render import Result
+from hal0_budget.errors import UsageError
+
+PROGRAM = "hal0-budget"
+
+# A command's name is the name of its module and of the function in it. Each is imported when it
+# is asked for, so that the gate never pays for the others.
+COMMANDS = ("init", "show", "set", "check", "charge")
+
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands, each imported on first use."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002, the parser's signature
+        """The names of all commands, in the order of their use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002, as above
+        """The command of that name; None where there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"hal0_budget.cli.{cmd_name}")
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=_SETTINGS)
+        single.command(cmd_name)(getattr(module, cmd_name))
+        return typer.main.get_command(single)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that `args` begin with. Raises UsageError that names the nearest one."""
+        if args[0] not in COMMANDS:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            advice = f"did you mean {close[0]!r}?" if close else f"the commands are {', '.join(COMMANDS)}"
+            raise UsageError(f"no such command {args[0]!r}; {advice}")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings=_SETTINGS,
+    epilog="Exit codes: 0 allow or done, 10 warn, 20 block, 64 and above: could not tell, treat as block.",
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"{PROGRAM} {hal0_budget.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    ctx: typer.Context,
+    root: Root = None,
+    personas_dir: PersonasDir = None,
+    agent: Agent = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Spending caps for the personas of an agent: asked before every paid call, told after it."""
+    given = {name: value for name, value in ctx.params.items() if value}
+    ctx.default_map = dict.fromkeys(COMMANDS, given)
+
+
+def invoke(argv: Sequence[str], output: Output) -> Result | int:
+    """Run the command line; its result, or the exit code of `--help` and `--version`.
+
+    Raises BudgetError, and typer.TyperException for a line that does not parse. The parser's own
+    `main` is not used: it answers environment variables and pipes with exit codes of its own.
+    """
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context(PROGRAM, list(argv), obj=output) as ctx:
+            result = command.invoke(ctx)
+    except typer.Exit as end:
+        return end.exit_code
+    if not isinstance(result, Result):
+        raise TypeError(f"a command returned {type(result).__name__}")
+    return result

@@ -1,0 +1,110 @@
+"""The options that commands share, and what they name: which agent's files, how to answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from hal0_budget.errors import UsageError
+from hal0_budget.store.layout import DEFAULT_AGENT, DEFAULT_ROOT, Home
+
+ENV_ROOT = "HAL0_BUDGET_ROOT"
+ENV_PERSONAS_DIR = "HAL0_PERSONAS_DIR"
+ENV_AGENT = "HAL0_AGENT"
+
+Color = Literal["auto", "always", "never"]
+
+
+@dataclass
+class Output:
+    """How to answer: filled in by the options as they are parsed, read by `main()`."""
+
+    style: Literal["text", "json", "nagios"] = "text"
+    quiet: bool = False
+    color: Color = "auto"
+
+    @classmethod
+    def foreseen(cls, argv: Sequence[str]) -> Output:
+        """The answer that a command line asks for, should it turn out not to parse."""
+        words = " ".join(argv).replace("=", " ")
+        if "--format nagios" in words:
+            return cls("nagios")
+        return cls("json") if "--json" in argv or "--format json" in words else cls()
+
+
+def _set_json(ctx: typer.Context, value: bool) -> bool:
+    if value:
+        ctx.ensure_object(Output).style = "json"
+    return value
+
+
+def _set_quiet(ctx: typer.Context, value: bool) -> bool:
+    ctx.ensure_object(Output).quiet |= value
+    return value
+
+
+def _set_color(ctx: typer.Context, value: Color) -> Color:
+    ctx.ensure_object(Output).color = value
+    return value
+
+
+Root = Annotated[
+    str | None,
+    typer.Option("--root", metavar="DIR", help=f"Folder of all agents (${ENV_ROOT}; {DEFAULT_ROOT})."),
+]
+PersonasDir = Annotated[
+    str | None,
+    typer.Option(
+        "--personas-dir",
+        metavar="DIR",
+        help=f"Folder of the persona files, where it is another (${ENV_PERSONAS_DIR}).",
+    ),
+]
+Agent = Annotated[
+    str | None, typer.Option("--agent", metavar="ID", help=f"The agent (${ENV_AGENT}; {DEFAULT_AGENT}).")
+]
+AsJson = Annotated[bool, typer.Option("--json", callback=_set_json, help="Answer with one JSON object.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", callback=_set_quiet, help="Print nothing but errors; the exit code answers."
+    ),
+]
+ColorWhen = Annotated[
+    Color,
+    typer.Option("--color", callback=_set_color, help="Colour and bars: on a terminal, always or never."),
+]
+LockWait = Annotated[
+    float,
+    typer.Option(
+        "--lock-timeout", metavar="SECONDS", min=0, max=3600, help="How long to wait for other commands."
+    ),
+]
+Persona = Annotated[str, typer.Argument(metavar="PERSONA", help="The persona's id.", show_default=False)]
+
+
+def home_of(root: str | None, personas_dir: str | None, agent: str | None) -> Home:
+    """The files that the options name; else the variables; else the defaults.
+
+    Raises UsageError for a name that is given but empty: a root is never guessed.
+    """
+    personas = _given(personas_dir, "--personas-dir", ENV_PERSONAS_DIR)
+    return Home(
+        Path(_given(root, "--root", ENV_ROOT) or DEFAULT_ROOT),
+        _given(agent, "--agent", ENV_AGENT) or DEFAULT_AGENT,
+        Path(personas) if personas else None,
+    )
+
+
+def _given(value: str | None, option: str, variable: str) -> str | None:
+    name = option
+    if value is None:
+        name, value = f"${variable}", os.environ.get(variable)
+    if value == "":
+        raise UsageError(f"{name} is given but empty; name a value or leave it out")
+    return value

@@ -1,0 +1,203 @@
+"""The one renderer: a result or an error in, text, JSON or a monitoring line out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple, TextIO
+
+from hal0_budget.account import Statement
+from hal0_budget.cli.options import Output
+from hal0_budget.errors import BudgetError, WriteFailed
+from hal0_budget.money import dollars, plain
+
+ALLOW, WARN, BLOCK = 0, 10, 20
+_NAGIOS = {ALLOW: (0, "OK"), WARN: (1, "WARNING"), BLOCK: (2, "CRITICAL")}
+_NAGIOS_UNKNOWN = (3, "UNKNOWN")
+
+
+class Result(NamedTuple):
+    """What a command has to say: one JSON object, or lines and statements; and its exit code.
+
+    `warnings` go to stderr; `perfdata` is for `--format nagios` alone.
+    """
+
+    data: Mapping[str, Any]
+    lines: Sequence[str] = ()
+    statements: Sequence[Statement] = ()
+    warnings: Sequence[str] = ()
+    exit_code: int = 0
+    perfdata: Sequence[str] = ()
+
+
+def emit(result: Result, output: Output) -> int:
+    """Print a result as `output` says; the exit code it ends in.
+
+    Raises WriteFailed where the answer could not be delivered.
+    """
+    if not output.quiet:
+        for warning in result.warnings:
+            complain(f"warning: {warning}")
+    if output.style == "nagios":
+        code, word = _NAGIOS.get(result.exit_code, _NAGIOS_UNKNOWN)
+        _deliver(_nagios_line(word, " ".join(result.lines), result.perfdata))
+        return code
+    if output.quiet:
+        return result.exit_code
+    if output.style == "json":
+        _deliver(json_text(result.data) + "\n")
+        return result.exit_code
+    text = "".join(printable(line) + "\n" for line in result.lines)
+    if result.statements:
+        text += _statements(result.statements, output)
+    _deliver(text)
+    return result.exit_code
+
+
+def emit_error(error: BudgetError, output: Output) -> int:
+    """Print an error as `output` says; the exit code it ends in. Never raises an OSError."""
+    code = error.exit_code
+    if output.style == "nagios":
+        code, word = _NAGIOS_UNKNOWN
+        text = _nagios_line(word, error.message, ())
+    else:
+        complain(f"hal0-budget: {error.message}")
+        if output.style != "json":
+            return code
+        text = json_text(error_body(error)) + "\n"
+    with suppress(WriteFailed):
+        _deliver(text)
+    return code
+
+
+def error_body(error: BudgetError) -> dict[str, Any]:
+    """The `error` object of any failure."""
+    return {"error": {"code": error.code, "message": error.message, "details": error.details}}
+
+
+def complain(message: str) -> None:
+    """Print a line on stderr where there is one; what cannot be said there is not said."""
+    with suppress(WriteFailed):
+        _write(sys.stderr, printable(message) + "\n")
+
+
+def printable(text: str) -> str:
+    """`text` with everything escaped that could move a cursor, reorder or hide text, or end a line."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def json_text(value: Any) -> str:
+    """`value` as ASCII JSON: decimals exact and plain, times RFC 3339."""
+    match value:
+        case Decimal():
+            return plain(value)
+        case datetime():
+            return f'"{value.isoformat()}"'
+        case Mapping():
+            return (
+                "{" + ", ".join(f"{json.dumps(key)}: {json_text(item)}" for key, item in value.items()) + "}"
+            )
+        case list() | tuple():
+            return "[" + ", ".join(json_text(item) for item in value) + "]"
+        case _:
+            return json.dumps(value)
+
+
+def statement_body(statement: Statement) -> dict[str, Any]:
+    """The keys of `show`, which `set` and `charge` answer too."""
+    by_window = {state.window: state for state in statement.windows}
+    return {
+        "persona_id": statement.persona,
+        "budget": statement.budget.to_table(),
+        "spend": {
+            "today_usd": by_window["daily"].spent,
+            "mtd_usd": by_window["monthly"].spent,
+            "lifetime_usd": by_window["lifetime"].spent,
+        },
+        "remaining": {
+            f"{state.window}_usd": state.remaining
+            for state in statement.windows
+            if state.remaining is not None
+        },
+        "windows": [
+            {
+                "window": state.window,
+                "cap_usd": state.cap,
+                "spent_usd": state.spent,
+                "held_usd": state.held,
+                "remaining_usd": state.remaining,
+                "resets_at": state.resets_at,
+            }
+            for state in statement.windows
+        ],
+        "warnings": list(statement.warnings),
+    }
+
+
+def _statements(statements: Sequence[Statement], output: Output) -> str:
+    if _is_for_a_person(output):
+        from hal0_budget.cli import table
+
+        return table.drawn(statements, sys.stdout)
+    return "\n".join(_plain_table(statement) for statement in statements)
+
+
+def _is_for_a_person(output: Output) -> bool:
+    if output.color != "auto":
+        return output.color == "always"
+    import os
+
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _plain_table(statement: Statement) -> str:
+    rows: list[tuple[str, ...]] = [("window", "cap", "spent", "held", "remaining", "resets at")]
+    for state in statement.windows:
+        amounts = (state.cap, state.spent, state.held, state.remaining)
+        resets = state.resets_at.strftime("%Y-%m-%dT%H:%MZ") if state.resets_at else "-"
+        rows.append((state.window, *("-" if usd is None else dollars(usd) for usd in amounts), resets))
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    lines = [headline(statement)]
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 5)), row[5]]
+        lines.append("  " + "  ".join(cells))
+    return "\n".join(lines) + "\n"
+
+
+def headline(statement: Statement) -> str:
+    """The persona, and how its caps bind."""
+    if not statement.budget.caps:
+        return f"{statement.persona}: no caps are set, every paid call is allowed"
+    return f"{statement.persona}: {'a breach blocks' if statement.budget.hard_cap else 'a breach only warns'}"
+
+
+def _nagios_line(word: str, text: str, perfdata: Sequence[str]) -> str:
+    line = f"BUDGET {word} - {printable(text).replace('|', '/')}"
+    return f"{line} | {' '.join(perfdata)}\n" if perfdata else f"{line}\n"
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def _deliver(text: str) -> None:
+    _write(sys.stdout, text)
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write and flush now, while a failure can still change the exit code."""
+    if stream is None:
+        raise WriteFailed("the output is closed; the answer was not delivered")
+    try:
+        stream.buffer.write(text.encode(stream.encoding, "backslashreplace"))
+        stream.buffer.flush()
+    except (OSError, ValueError) as error:
+        raise WriteFailed(f"the answer could not be written: {error}") from error

@@ -1,0 +1,49 @@
+"""`show`: caps, what is spent and held of them, what remains, and when they reset."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from hal0_budget.account import Account, Statement
+from hal0_budget.cli.options import Agent, AsJson, ColorWhen, PersonasDir, Quiet, Root, home_of
+from hal0_budget.cli.render import Result, error_body, statement_body
+from hal0_budget.errors import BudgetError
+
+
+def show(
+    persona: Annotated[
+        str | None,
+        typer.Argument(metavar="[PERSONA]", help="The persona's id; else every persona of the agent."),
+    ] = None,
+    color: ColorWhen = "auto",
+    root: Root = None,
+    personas_dir: PersonasDir = None,
+    agent: Agent = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> Result:
+    """Show caps, spent, held, remaining and reset times, in USD and UTC."""
+    home = home_of(root, personas_dir, agent)
+    if persona is not None:
+        statement = Account(home, persona).show()
+        return Result(statement_body(statement), statements=[statement], warnings=statement.warnings)
+    statements: list[Statement] = []
+    bodies: list[dict[str, Any]] = []
+    warnings: list[str] = []
+    code = 0
+    for name in home.persona_ids():
+        try:
+            statement = Account(home, name).show()
+        except BudgetError as error:
+            bodies.append({"persona_id": name, **error_body(error)})
+            warnings.append(error.message)
+            code = max(code, error.exit_code)
+        else:
+            statements.append(statement)
+            bodies.append(statement_body(statement))
+            warnings.extend(statement.warnings)
+    return Result(
+        {"agent": home.agent, "personas": bodies}, statements=statements, warnings=warnings, exit_code=code
+    )

@@ -1,0 +1,98 @@
+"""What a person at a terminal sees of `show`: a bar beside every number, in the width there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hal0_budget.account import Statement, WindowState
+from hal0_budget.cli.render import headline, printable
+from hal0_budget.money import ZERO, add, dollars
+from hal0_budget.verdict import remaining
+
+_BAR = 12
+_NEARLY = 0.8
+_UNBOUNDED = 100_000
+_COLUMNS = ("window", "", "spent", "held", "cap", "remaining", "resets at")
+
+
+def drawn(statements: Sequence[Statement], stream: TextIO) -> str:
+    """The statements as a terminal shows them: a table each, or lines where a table is too wide."""
+    console = Console(file=stream, force_terminal=True, highlight=False, emoji=False, markup=False)
+    with console.capture() as capture:
+        for number, statement in enumerate(statements):
+            if number:
+                console.print()
+            console.print(Text(printable(headline(statement)), style="bold"))
+            table = _table(statement, blocks=console.encoding.startswith("utf"))
+            if (
+                console.measure(table, options=console.options.update_width(_UNBOUNDED)).maximum
+                <= console.width
+            ):
+                console.print(table)
+            else:
+                for line in _lines(statement):
+                    console.print(line, soft_wrap=True)
+    return capture.get()
+
+
+def _table(statement: Statement, *, blocks: bool) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in _COLUMNS:
+        table.add_column(name, justify="right" if name in _COLUMNS[2:6] else "left", no_wrap=True)
+    for state in statement.windows:
+        amounts = (state.spent, state.held, state.cap, state.remaining)
+        table.add_row(
+            Text(state.window),
+            _bar(state, blocks=blocks),
+            *(Text("-" if usd is None else dollars(usd)) for usd in amounts),
+            Text(_resets(state)),
+        )
+    return table
+
+
+def _lines(statement: Statement) -> list[Text]:
+    """Two lines a window, for a narrow terminal."""
+    lines = []
+    for state in statement.windows:
+        share = _share(state)
+        percent = "" if share is None else f"  {share:.0%}"
+        lines.append(Text(f"{state.window}{percent}", style=_style(share)))
+        parts = [("spent", state.spent), ("held", state.held), ("cap", state.cap), ("left", state.remaining)]
+        lines += [Text(f"  {name:<6}{dollars(usd)}") for name, usd in parts if usd is not None]
+        if state.resets_at:
+            lines.append(Text(f"  resets {_resets(state)}"))
+    return lines
+
+
+def _bar(state: WindowState, *, blocks: bool) -> Text:
+    share = _share(state)
+    if share is None:
+        return Text("")
+    filled = min(_BAR, int(share * _BAR) + (0 < share * _BAR < 1))
+    full, empty = ("█", "░") if blocks else ("#", ".")
+    return Text(f"{full * filled}{empty * (_BAR - filled)} {share:>4.0%}", style=_style(share))
+
+
+def _share(state: WindowState) -> float | None:
+    """How much of the cap is used, for the length of a bar only; None where nothing is capped."""
+    if state.cap is None or state.spent is None or state.held is None:
+        return None
+    used = add(state.spent, state.held)
+    if not remaining(state.cap, used):
+        return max(1.0, float(used / state.cap)) if state.cap else 1.0
+    return float(used / state.cap) if used > ZERO else 0.0
+
+
+def _style(share: float | None) -> str:
+    if share is None:
+        return ""
+    return "red" if share >= 1 else "yellow" if share >= _NEARLY else "green"
+
+
+def _resets(state: WindowState) -> str:
+    return state.resets_at.strftime("%Y-%m-%d %H:%MZ") if state.resets_at else "never"

@@ -1,0 +1,1 @@
+"""All that touches the disk, and nothing that knows the command line."""

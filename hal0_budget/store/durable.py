@@ -1,0 +1,120 @@
+"""Writes that survive a crash: whole or not at all, and on the disk before they are reported."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Others never read a budget or a ledger; the owner's umask may take more away.
+DIR_MODE = 0o770
+FILE_MODE = 0o660
+
+
+class NotRegular(OSError):
+    """What stands at a path is a FIFO, a folder, a device or a symlink, not a file of data."""
+
+
+@contextmanager
+def opened(path: Path, flags: int, mode: int = FILE_MODE) -> Iterator[int]:
+    """The file descriptor of `path`, closed at the end.
+
+    Never follows a symlink, never waits for a FIFO. Raises NotRegular for all that is not a
+    regular file, and OSError as `os.open` does.
+    """
+    try:
+        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    except OSError as error:
+        try:
+            found = os.lstat(path).st_mode
+        except OSError:
+            raise error from None
+        if stat.S_ISREG(found):
+            raise
+        raise _not_regular(path, found) from None
+    try:
+        found = os.fstat(fd).st_mode
+        if not stat.S_ISREG(found):
+            raise _not_regular(path, found)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def sync_dir(path: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_dirs(path: Path) -> None:
+    """Make a folder and those above it where missing, each durable before the next."""
+    if path.is_dir():
+        return
+    make_dirs(path.parent)
+    try:
+        path.mkdir(mode=DIR_MODE)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    sync_dir(path.parent)
+
+
+def write_whole(fd: int, data: bytes) -> None:
+    """Write `data` with one call. Raises OSError where not every byte was taken.
+
+    A second call for the rest could land behind another writer's row.
+    """
+    if os.write(fd, data) != len(data):
+        raise OSError(None, f"only a part of {len(data)} bytes could be written: is the disk full?")
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, durably and at once: a crash leaves the old bytes or the new.
+
+    Keeps mode and owner, and where `path` is a symlink replaces what it points to. The temporary
+    file stands beside the target under one fixed name, so that a crash never leaves more than
+    one; the caller holds the lock that makes this safe.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.new")
+    temporary.unlink(missing_ok=True)
+    try:
+        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
+            _keep_owner_and_mode(target, fd)
+            write_whole(fd, data)
+            os.fsync(fd)
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_dir(target.parent)
+
+
+def _keep_owner_and_mode(target: Path, fd: int) -> None:
+    try:
+        old = os.stat(target)
+    except FileNotFoundError:
+        return
+    new = os.fstat(fd)
+    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+        os.fchown(fd, old.st_uid, old.st_gid)
+    os.fchmod(fd, stat.S_IMODE(old.st_mode))
+
+
+def _not_regular(path: Path, mode: int) -> NotRegular:
+    kinds = {
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFLNK: "a symlink",
+    }
+    kind = kinds.get(stat.S_IFMT(mode), "not a file")
+    return NotRegular(None, f"{kind} stands where a regular file should be", str(path))

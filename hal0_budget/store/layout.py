@@ -1,0 +1,96 @@
+"""Where the files of an agent's personas are, and the ids that may reach the file system."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from hal0_budget.errors import AgentUnknown, InvalidId, PersonaNotFound
+
+DEFAULT_ROOT = Path("/var/lib/hal0/agents")
+DEFAULT_AGENT = "hermes"
+
+_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+
+def checked_id(kind: str, text: str) -> str:
+    """`text` where it is an id, else InvalidId; `kind` says what it names.
+
+    Ids are ASCII and cannot hold a separator, so that no id leaves its folder.
+    """
+    if not re.fullmatch(_ID, text):
+        raise InvalidId(
+            f"{kind} id {text!r} is not valid: letters, digits, '.', '_' and '-', at most 64, "
+            "the first a letter or a digit",
+            id=text,
+        )
+    return text
+
+
+class Home(NamedTuple):
+    """The files of one agent: persona files, and below `root` one folder of spending a persona.
+
+    hal0 may keep persona files in `personas_dir`; the ledgers are always below `root`.
+    """
+
+    root: Path
+    agent: str = DEFAULT_AGENT
+    personas_dir: Path | None = None
+
+    @property
+    def agent_dir(self) -> Path:
+        """The folder of the agent. Raises InvalidId."""
+        return self.root / checked_id("agent", self.agent)
+
+    @property
+    def personas(self) -> Path:
+        """The folder of the persona files and of `active.txt`."""
+        beside_ledgers = self.agent_dir / "personas"
+        return self.personas_dir or beside_ledgers
+
+    @property
+    def active_file(self) -> Path:
+        """The file that names the active persona."""
+        return self.personas / "active.txt"
+
+    def persona_file(self, persona: str) -> Path:
+        """The TOML file of a persona. Raises InvalidId."""
+        return self.personas / f"{checked_id('persona', persona)}.toml"
+
+    def spend_dir(self, persona: str) -> Path:
+        """The folder of a persona's ledger, checkpoint and lock. Raises InvalidId."""
+        return self.agent_dir / "personas" / checked_id("persona", persona)
+
+    def persona_ids(self) -> tuple[str, ...]:
+        """The ids of all personas, sorted. Raises AgentUnknown where there is no folder of them."""
+        try:
+            names = os.listdir(self.personas)
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._agent_unknown() from None
+        stems = (name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+        return tuple(sorted(stem for stem in stems if re.fullmatch(_ID, stem)))
+
+    def not_found(self, persona: str) -> AgentUnknown | PersonaNotFound:
+        """The error for a persona that has no file: names the nearest one that has."""
+        try:
+            known = self.persona_ids()
+        except AgentUnknown as error:
+            return error
+        import difflib
+
+        close = difflib.get_close_matches(persona, known, n=1, cutoff=0.5)
+        advice = f"did you mean {close[0]!r}?" if close else f"to make it: hal0-budget init {persona}"
+        return PersonaNotFound(
+            f"agent {self.agent!r} has no persona {persona!r} ({self.persona_file(persona)}); {advice}",
+            persona=persona,
+            nearest=close[0] if close else None,
+        )
+
+    def _agent_unknown(self) -> AgentUnknown:
+        return AgentUnknown(
+            f"no agent {self.agent!r}: {self.personas} does not exist; "
+            f"to make it: hal0-budget --root {self.root} --agent {self.agent} init",
+            agent=self.agent,
+        )

@@ -1,0 +1,114 @@
+"""The persona file: read by everybody, owned by other programs; one table in it is ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tomli
+
+from hal0_budget.budget import Budget, BudgetValueError, near_misses
+from hal0_budget.errors import PersonaMalformed
+from hal0_budget.store.durable import NotRegular, opened
+from hal0_budget.store.layout import Home
+
+# Longer than any persona that a person or hal0 writes.
+MAX_BYTES = 1024 * 1024
+
+
+class PersonaFile(NamedTuple):
+    """A persona file as it was read: its exact text, the document, and which file it was."""
+
+    path: Path
+    text: str
+    document: Mapping[str, Any]
+    identity: tuple[int, int, int, int]
+
+    @property
+    def table(self) -> Mapping[str, Any]:
+        """The budget table; empty where there is none."""
+        table: Mapping[str, Any] = self.document["persona"].get("budget", {})
+        return table
+
+    def budget(self) -> Budget:
+        """The budget. Raises PersonaMalformed that names the file and the key."""
+        try:
+            return Budget.from_table(self.table)
+        except BudgetValueError as error:
+            raise PersonaMalformed(
+                f"{self.path}: [persona.budget].{error}", path=str(self.path), key=error.key
+            ) from None
+
+    def with_text(self, text: str) -> PersonaFile:
+        """This file as it is once `text` has replaced it."""
+        return self._replace(text=text, document=parse_document(text))
+
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for each key of the budget table that is probably misspelt."""
+        return tuple(
+            f"{self.path}: [persona.budget].{key} is not a key of a budget and caps nothing; "
+            f"did you mean {meant}?"
+            for key, meant in near_misses(self.table)
+        )
+
+
+def read_persona(home: Home, persona: str) -> PersonaFile:
+    """Read and parse a persona file.
+
+    Raises InvalidId, AgentUnknown, PersonaNotFound; PersonaMalformed where it is not UTF-8 TOML
+    of at most 1 MiB with a `[persona]` table of the same id; OSError.
+    """
+    path = home.persona_file(persona)
+    try:
+        # Operators link persona files from elsewhere; what the link names must still be a file.
+        with opened(Path(os.path.realpath(path)), os.O_RDONLY) as fd:
+            identity = identity_of(os.fstat(fd))
+            data = os.read(fd, MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise home.not_found(persona) from None
+    except NotRegular as error:
+        raise PersonaMalformed(f"{path}: {error.strerror}", path=str(path)) from None
+    if len(data) > MAX_BYTES:
+        raise PersonaMalformed(f"{path}: longer than {MAX_BYTES} bytes", path=str(path))
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise PersonaMalformed(f"{path}: not UTF-8 at byte {error.start}", path=str(path)) from None
+    return PersonaFile(path, text, _parse(path, text, persona), identity)
+
+
+def parse_document(text: str) -> dict[str, Any]:
+    """The TOML document, its floats as exact Decimal. Raises ValueError with line and column."""
+    try:
+        return tomli.loads(text, parse_float=Decimal)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def identity_of(status: os.stat_result) -> tuple[int, int, int, int]:
+    """What tells one state of a file from the next: device, inode, size, time of change in ns."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _parse(path: Path, text: str, persona: str) -> dict[str, Any]:
+    try:
+        document = parse_document(text)
+    except ValueError as error:
+        raise PersonaMalformed(f"{path}: not valid TOML: {error}", path=str(path)) from None
+    table = document.get("persona")
+    if not isinstance(table, dict):
+        raise PersonaMalformed(f"{path}: no [persona] table", path=str(path), key="persona")
+    if table.get("id") != persona:
+        raise PersonaMalformed(
+            f"{path}: [persona].id is {table.get('id')!r}, but the file's name says {persona!r}",
+            path=str(path),
+            key="persona.id",
+        )
+    if not isinstance(table.get("budget", {}), dict):
+        raise PersonaMalformed(
+            f"{path}: [persona].budget is not a table", path=str(path), key="persona.budget"
+        )
+    return document

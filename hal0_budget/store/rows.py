@@ -1,0 +1,161 @@
+"""The format of a ledger row: one JSON object a line, shared with hal0's own server.
+
+The six keys of `Row`, in this order, are fixed; more may follow and readers ignore what they do
+not know. A line is one of four things: a row, blank, a sealed tear, or unreadable.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple, NoReturn
+
+from hal0_budget.money import checked_usd, plain
+
+# Ends every line that a tear was sealed into. With `cost_usd` 0 last, `jq` and hal0's reader,
+# which both take the last of two equal keys, count the fragment as nothing.
+TORN_MARK = b'"cost_usd":0,"torn":true}'
+
+# What turns the beginning of an object into the beginning of one more member of it. The empty
+# string, not null, stands for a value: hal0's reader skips a row whose `ts` is no time, but
+# fails on one that is no string.
+_SEALS = (
+    b"", b",", b'",', b'":"",', b':"",', b'"",', b"0,",
+    b'\\",', b'0",', b'00",', b'000",', b'0000",', b'\\":"",',
+    b"e,", b"ue,", b"rue,", b"se,", b"lse,", b"alse,", b"l,", b"ll,", b"ull,",
+)  # fmt: skip
+
+_TEXT = r"[ !#-\[\]-~]*+"
+# The rows that hal0 and this program write, which are nearly all: everything that it takes,
+# `parse_row` takes too and reads alike; what it does not take is read by `parse_row` alone.
+_PLAIN_ROW = (
+    r'^\{"ts":"(\d{4}-\d\d-\d\dT\d\d):[0-5]\d:[0-5]\d(?:\.\d{6})?(?:\+00:00|Z)"'
+    rf',"persona_id":"{_TEXT}","surface":"{_TEXT}","model":"{_TEXT}"'
+    r',"cost_usd":((?:0|[1-9]\d{0,8})(?:\.\d{1,40})?(?:[eE]-\d\d?)?)'
+    rf',"request_id":"{_TEXT}"\}}\n'
+)
+
+
+def plain_rows(text: str) -> list[tuple[str, str]]:
+    """The hour and the cost of every plain row in `text`, which holds whole lines."""
+    # Not compiled before it is needed: that takes longer than to import half this package.
+    return re.findall(_PLAIN_ROW, text, re.MULTILINE | re.ASCII)
+
+
+class Unreadable(ValueError):
+    """A line that is neither a row, nor blank, nor a sealed tear; says why."""
+
+
+class Row(NamedTuple):
+    """One charge: when (aware, UTC), whose, what was called, USD, and the provider's id of it."""
+
+    ts: datetime
+    persona_id: str
+    surface: str
+    model: str
+    cost_usd: Decimal
+    request_id: str
+
+    def line(self) -> bytes:
+        """The row as it stands in the ledger: ASCII, exact, one line with its newline."""
+        text = [json.dumps(part) for part in (self.persona_id, self.surface, self.model, self.request_id)]
+        ts = self.ts.astimezone(UTC).isoformat(timespec="microseconds")
+        return (
+            f'{{"ts":"{ts}","persona_id":{text[0]},"surface":{text[1]},"model":{text[2]}'
+            f',"cost_usd":{plain(self.cost_usd)},"request_id":{text[3]}}}\n'
+        ).encode("ascii")
+
+
+def parse_row(line: bytes) -> Row:
+    """The row that a line holds. Raises Unreadable with the reason.
+
+    A row has all six keys once, a time with an offset, and a finite cost of at most 1e9 USD that
+    is negative only where `voids` names the row it takes back.
+    """
+    try:
+        found = _DECODER.decode(line.decode())
+    except Unreadable:
+        raise
+    except UnicodeDecodeError:
+        raise Unreadable("not UTF-8") from None
+    except (ValueError, ArithmeticError):
+        raise Unreadable("not JSON") from None
+    except RecursionError:
+        raise Unreadable("nested too deep") from None
+    if not isinstance(found, dict):
+        raise Unreadable("not an object")
+    for key in ("ts", "persona_id", "surface", "model", "cost_usd", "request_id"):
+        if key not in found:
+            raise Unreadable(f"no {key}")
+    cost = _cost(found["cost_usd"], found.get("voids"))
+    for key in ("persona_id", "surface", "model", "request_id"):
+        if not isinstance(found[key], str):
+            raise Unreadable(f"{key} is not a string")
+    return Row(
+        _time(found["ts"]), found["persona_id"], found["surface"], found["model"], cost, found["request_id"]
+    )
+
+
+def seal_of(fragment: bytes) -> bytes:
+    """What to append to the half row at a ledger's end, so that no later row merges with it.
+
+    A fragment that is a whole row lacks only its newline. Any other is closed into an object
+    that no reader counts and that ends with `TORN_MARK`; one that cannot be closed, because it
+    is not the beginning of an object, gets the mark all the same.
+    """
+    try:
+        parse_row(fragment)
+    except Unreadable:
+        pass
+    else:
+        return b"\n"
+    for seal in _SEALS:
+        try:
+            closed = json.loads(fragment + seal + TORN_MARK)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(closed, dict) and closed.get("torn") is True:
+            return seal + TORN_MARK + b"\n"
+    return TORN_MARK + b"\n"
+
+
+def _cost(cost: object, voids: object) -> Decimal:
+    if not isinstance(cost, Decimal):
+        raise Unreadable("cost_usd is not a number")
+    is_void = isinstance(voids, str) and voids != ""
+    try:
+        if cost < 0 and is_void:
+            return -checked_usd(-cost)
+        return checked_usd(cost)
+    except ValueError as error:
+        raise Unreadable(f"cost_usd {error}") from None
+
+
+def _time(ts: object) -> datetime:
+    try:
+        time = datetime.fromisoformat(ts) if isinstance(ts, str) else None
+        if time is None or time.tzinfo is None:
+            raise Unreadable("ts is not a time with an offset")
+        return time.astimezone(UTC)
+    except Unreadable:
+        raise
+    except (ValueError, OverflowError):
+        raise Unreadable("ts is not a time with an offset") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Unreadable("a key stands twice")
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise Unreadable(f"{name} is not a number of JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_distinct, parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse_constant
+)

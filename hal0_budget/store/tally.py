@@ -1,0 +1,163 @@
+"""Running totals over a ledger: what is spent by day and by hour, and what could not be read."""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, localcontext
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
+
+from hal0_budget.money import EXACT, ZERO
+from hal0_budget.store.rows import TORN_MARK, Unreadable, parse_row, plain_rows
+from hal0_budget.windows import SPEND_WINDOWS, Window, window_start
+
+# As many unreadable lines as are named one by one; the rest are counted.
+NAMED_LINES = 100
+
+
+class BadLine(NamedTuple):
+    """An unreadable line: its number from 1, its first byte from 0, and what is wrong."""
+
+    line: int
+    byte: int
+    why: str
+
+
+class Tally:
+    """What the first `size` bytes of a ledger add up to. Amounts in USD, days and hours in UTC.
+
+    Hours are kept from the day `hours_from` on, so that a tally stays small however long the
+    ledger grows. Not frozen: it is the accumulator that a scan feeds.
+    """
+
+    __slots__ = (
+        "bad_count", "bad_lines", "days", "hours", "hours_from", "lifetime", "lines", "rows", "size", "torn",
+    )  # fmt: skip
+
+    def __init__(self, hours_from: str) -> None:
+        self.size = 0
+        self.lines = 0
+        self.rows = 0
+        self.torn = 0
+        self.lifetime = ZERO
+        self.days: dict[str, Decimal] = {}
+        self.hours: dict[str, Decimal] = {}
+        self.hours_from = hours_from
+        self.bad_count = 0
+        self.bad_lines: list[BadLine] = []
+
+    @classmethod
+    def starting(cls, now: datetime) -> Tally:
+        """An empty tally that keeps hours from the day before `now`."""
+        return cls(_hours_from(now))
+
+    def knows_hours_of(self, now: datetime) -> bool:
+        """Whether the hours of the day of `now` were kept: not so once a clock stepped back."""
+        return self.hours_from <= _day(now)
+
+    def forget_hours_before(self, now: datetime) -> None:
+        """Drop the hours that no window of `now` or later needs."""
+        self.hours_from = max(self.hours_from, _hours_from(now))
+        self.hours = {hour: usd for hour, usd in self.hours.items() if hour >= self.hours_from}
+
+    def take(self, block: bytes) -> None:
+        """Count the whole lines of `block`, which follow the first `size` bytes."""
+        text = block.decode("latin-1")
+        rows = plain_rows(text)
+        with localcontext(EXACT):
+            sums = [
+                (hour, sum(map(Decimal, map(_COST, group)), ZERO)) for hour, group in groupby(rows, _HOUR)
+            ]
+        if len(rows) != text.count("\n") or not all(_is_hour(hour) for hour, _ in sums):
+            self._take_lines(block)
+            return
+        for hour, usd in sums:
+            self._add(hour, usd)
+        self.rows += len(rows)
+        self.lines += len(rows)
+        self.size += len(block)
+
+    def with_fragment(self, fragment: bytes) -> Tally:
+        """This tally and the row that `fragment` is where it only lacks its newline.
+
+        Any other fragment is a row that is being written, or was torn, and was acknowledged to
+        nobody: it counts as nothing.
+        """
+        try:
+            row = parse_row(fragment)
+        except Unreadable:
+            return self
+        tally = Tally(self.hours_from)
+        for name in Tally.__slots__:
+            value = getattr(self, name)
+            setattr(tally, name, value.copy() if isinstance(value, (dict, list)) else value)
+        tally._add(row.ts.isoformat()[:13], row.cost_usd)
+        return tally
+
+    def spent(self, now: datetime) -> dict[Window, Decimal]:
+        """USD spent in each window that holds `now`, rows from the future included."""
+        return {window: self._since(window, window_start(window, now)) for window in SPEND_WINDOWS}
+
+    def _since(self, window: Window, start: datetime) -> Decimal:
+        if window == "lifetime":
+            return self.lifetime
+        first_day = start.isoformat()[:10]
+        with localcontext(EXACT):
+            if window != "hourly":
+                return sum((usd for day, usd in self.days.items() if day >= first_day), ZERO)
+            first_hour, last_hour = start.isoformat()[:13], first_day + "T99"
+            today = sum((usd for hour, usd in self.hours.items() if first_hour <= hour <= last_hour), ZERO)
+            return sum((usd for day, usd in self.days.items() if day > first_day), today)
+
+    def _take_lines(self, block: bytes) -> None:
+        for line in block.split(b"\n")[:-1]:
+            self._take_line(line)
+
+    def _take_line(self, line: bytes) -> None:
+        first_byte = self.size
+        self.lines += 1
+        self.size += len(line) + 1
+        if not line.strip():
+            return
+        if line.endswith(TORN_MARK):
+            self.torn += 1
+            return
+        try:
+            row = parse_row(line)
+        except Unreadable as error:
+            self.bad_count += 1
+            if len(self.bad_lines) < NAMED_LINES:
+                self.bad_lines.append(BadLine(self.lines, first_byte, str(error)))
+            return
+        self.rows += 1
+        self._add(row.ts.isoformat()[:13], row.cost_usd)
+
+    def _add(self, hour: str, usd: Decimal) -> None:
+        day = hour[:10]
+        self.lifetime = EXACT.add(self.lifetime, usd)
+        self.days[day] = EXACT.add(self.days.get(day, ZERO), usd)
+        if day >= self.hours_from:
+            self.hours[hour] = EXACT.add(self.hours.get(hour, ZERO), usd)
+
+
+_HOUR = itemgetter(0)
+_COST = itemgetter(1)
+
+
+def _day(now: datetime) -> str:
+    return now.astimezone(UTC).isoformat()[:10]
+
+
+def _hours_from(now: datetime) -> str:
+    return _day(now - timedelta(days=1))
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_hour(hour: str) -> bool:
+    try:
+        datetime.fromisoformat(f"{hour}:00:00+00:00")
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,123 @@
+"""The verdict: may this call be made? Pure: no I/O, no clock, no state.
+
+Rules: caps are tried per call, hour, day, week, month, lifetime. A cap is breached if the
+estimate is more than what remains; exactly fitting is allowed. Without an estimate a cap is
+breached when nothing remains; an estimate of 0 is a free call and breaches nothing. A breach
+blocks under `hard_cap` and warns without it; `warn_at` and raised warnings warn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from hal0_budget.budget import Budget
+from hal0_budget.money import ZERO, add, dollars, multiply, percent, subtract
+from hal0_budget.windows import WINDOWS, Window
+
+Level = Literal["allow", "warn", "block"]
+
+
+class Usage(NamedTuple):
+    """What is used of a budget: USD spent in each window, and USD held by open holds."""
+
+    spent: Mapping[Window, Decimal]
+    held: Decimal = ZERO
+
+    def of(self, window: Window) -> Decimal:
+        """Spent and held together in `window`; nothing is ever spent of a per-call cap."""
+        return ZERO if window == "per_call" else add(self.spent[window], self.held)
+
+
+class Scope(NamedTuple):
+    """One link of the chain that is judged: a budget, its usage, and the warnings about it."""
+
+    name: str
+    budget: Budget
+    usage: Usage
+    warnings: tuple[str, ...] = ()
+
+
+class Finding(NamedTuple):
+    """A cap that is breached, or whose `warn_at` is reached, and the sentence that says so."""
+
+    scope: str
+    window: Window
+    reason: str
+
+
+class Verdict(NamedTuple):
+    """Allow, warn or block; why (None where nothing binds); and every cap that is breached."""
+
+    level: Level
+    reason: str | None
+    window: Window | None
+    breaches: tuple[Finding, ...]
+
+
+def decide(chain: Sequence[Scope], estimate: Decimal | None) -> Verdict:
+    """Judge a call that is expected to cost `estimate` USD against every scope of the chain.
+
+    `estimate` is None where the question is only whether anything is left.
+    """
+    hard = [breach for scope in chain if scope.budget.hard_cap for breach in _breaches(scope, estimate)]
+    soft = [breach for scope in chain if not scope.budget.hard_cap for breach in _breaches(scope, estimate)]
+    breaches = (*hard, *soft)
+    if hard:
+        return Verdict("block", hard[0].reason, hard[0].window, breaches)
+    near = [finding for scope in chain for finding in _near(scope, estimate)]
+    for finding in (*soft, *near):
+        return Verdict("warn", finding.reason, finding.window, breaches)
+    for scope in chain:
+        if scope.warnings:
+            return Verdict("warn", scope.warnings[0], None, breaches)
+    return Verdict("allow", None, None, breaches)
+
+
+def remaining(cap: Decimal, used: Decimal) -> Decimal:
+    """What is left of a cap before the call in question, in USD, never below 0."""
+    return max(ZERO, subtract(cap, used))
+
+
+def _breaches(scope: Scope, estimate: Decimal | None) -> list[Finding]:
+    found = []
+    for window in WINDOWS:
+        cap = scope.budget.caps.get(window)
+        if cap is None:
+            continue
+        left = remaining(cap, scope.usage.of(window))
+        breached = left == 0 if estimate is None else estimate > left
+        if breached:
+            found.append(Finding(scope.name, window, _breach_reason(scope, window, cap, estimate)))
+    return found
+
+
+def _breach_reason(scope: Scope, window: Window, cap: Decimal, estimate: Decimal | None) -> str:
+    if window == "per_call":
+        if estimate is None:
+            return f"per-call cap {dollars(cap)} blocks every paid call"
+        return f"per-call cap {dollars(cap)} exceeded by estimate {dollars(estimate)}"
+    used = f"spent {dollars(scope.usage.spent[window])}"
+    if scope.usage.held:
+        used += f", held {dollars(scope.usage.held)}"
+    if estimate is None:
+        return f"{window} cap {dollars(cap)} is used up: {used}"
+    return f"{window} cap {dollars(cap)} would be exceeded: {used}, estimate {dollars(estimate)}"
+
+
+def _near(scope: Scope, estimate: Decimal | None) -> list[Finding]:
+    share = scope.budget.warn_at
+    if share is None:
+        return []
+    found = []
+    for window in WINDOWS:
+        cap = scope.budget.caps.get(window)
+        if cap is None:
+            continue
+        reached = add(scope.usage.of(window), estimate or ZERO)
+        if reached >= multiply(cap, share):
+            name = "per-call" if window == "per_call" else window
+            reason = f"{name} use {dollars(reached)} reaches {percent(share)} of cap {dollars(cap)}"
+            found.append(Finding(scope.name, window, reason))
+    return found
