@@ -1,0 +1,89 @@
+"""What the tests share: an agent with two personas in a folder of its own, and the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hal0_budget import Account, Home, init
+
+SAMPLES = Path(__file__).parent / "samples"
+COMMAND = Path(sys.executable).with_name("hal0-budget")
+
+# A Friday in the middle of a month, so that no window ends within a test.
+NOON = datetime(2026, 5, 29, 12, 0, tzinfo=UTC)
+
+
+class Cli:
+    """The installed command, run as a process of its own on the agent below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """Nothing of the caller's environment but the path: what cron gives, and the root."""
+        return {"PATH": os.environ["PATH"], "HAL0_BUDGET_ROOT": str(self.root), **extra}
+
+    def __call__(
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
+        **options: Any,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end; `prefix` is what runs it, as `strace -f`."""
+        return subprocess.run(
+            [*prefix, str(COMMAND), *args],
+            env=self.environment(**(env or {})),
+            **{"capture_output": True, "text": True, "timeout": 60, "check": False, **options},
+        )
+
+    def json(self, *args: str, code: int = 0) -> dict[str, Any]:
+        """The JSON answer of a command that must end in `code`, its numbers exact."""
+        done = self(*args, "--json")
+        assert done.returncode == code, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout, parse_float=Decimal, parse_int=Decimal)
+        return answer
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """An agent as `init` makes it, with the personas hermes and coder."""
+    home = Home(tmp_path / "agents")
+    init(home)
+    return home
+
+
+@pytest.fixture
+def account(home: Home) -> Account:
+    """The account of hermes at noon."""
+    return Account(home, "hermes", clock=lambda: NOON)
+
+
+@pytest.fixture
+def cli(home: Home) -> Cli:
+    """The command on the agent of `home`."""
+    return Cli(home.root)
+
+
+@pytest.fixture
+def ledger(home: Home) -> Path:
+    """Where the ledger of hermes is, or will be."""
+    return home.spend_dir("hermes") / "spend.jsonl"
+
+
+def put_ledger(path: Path, sample: str) -> bytes:
+    """Lay a sample ledger where `path` is; its bytes."""
+    data = (SAMPLES / "ledgers" / sample).read_bytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return data
