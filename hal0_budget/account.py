@@ -95,6 +95,7 @@ class Account:
         self.persona = persona
         self.lock_timeout = lock_timeout
         self.clock = clock
+        self._file = home.persona_file(persona)
         self._ledger = Ledger(home.spend_dir(persona))
 
     def show(self) -> Statement:
@@ -187,7 +188,7 @@ class Account:
         return Revision(changes, budget, statement, statement.warnings)
 
     def _require_persona(self) -> None:
-        if not self.home.persona_file(self.persona).exists():
+        if not self._file.exists():
             raise self.home.not_found(self.persona)
 
     def _row(self, cost: Decimal, model: str, surface: str, request_id: str | None) -> Row:

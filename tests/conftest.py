@@ -44,7 +44,8 @@ class Cli:
         return subprocess.run(
             [*prefix, str(COMMAND), *args],
             env=self.environment(**(env or {})),
-            **{"capture_output": True, "text": True, "timeout": 60, "check": False, **options},
+            check=False,
+            **{"capture_output": True, "text": True, "timeout": 60, **options},
         )
 
     def json(self, *args: str, code: int = 0) -> dict[str, Any]:

@@ -42,9 +42,10 @@ def check(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Result:
-    """Ask whether a paid call may be made: exit code 0 allow, 10 warn, 20 block, 64 up: cannot tell.
+    """Ask whether a paid call may be made.
 
-    Changes neither ledger nor persona.
+    Ends in 0 allow, 10 warn, 20 block; 64 and above: could not tell, treat as block. Changes neither
+    ledger nor persona.
     """
     try:
         usd = None if estimate is None else parse_usd(estimate)

@@ -33,7 +33,10 @@ def init(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Result:
-    """Write persona files with an empty budget, and active.txt. Leaves what exists."""
+    """Write persona files to start from.
+
+    Each has an empty budget; active.txt names the first. What exists is left.
+    """
     home = home_of(root, personas_dir, agent)
     done = set_up(home, personas or DEFAULT_PERSONAS, repair=repair, lock_timeout=lock_timeout)
     return Result(

@@ -40,7 +40,7 @@ def set(  # noqa: A001, the command's name
         typer.Option("--warn-at", metavar="SHARE|none", help="Warn from this share of a cap, as 0.8."),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Remove what is not named; none blocks by default.")
+        bool, typer.Option("--replace", help="Remove every cap and setting that is not named.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the change and write nothing.")] = False,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
@@ -50,7 +50,11 @@ def set(  # noqa: A001, the command's name
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Result:
-    """Change the caps named, in the persona's budget table and nowhere else; `none` removes one."""
+    """Change the caps of a persona.
+
+    Changes those that are named, in the budget table of the persona's file and nowhere else; `none`
+    removes one.
+    """
     given = {
         CAP_KEYS["per_call"]: ("--per-call", per_call),
         CAP_KEYS["hourly"]: ("--hourly", hourly),

@@ -24,7 +24,10 @@ def show(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Result:
-    """Show caps, spent, held, remaining and reset times, in USD and UTC."""
+    """Show caps and what is used of them.
+
+    Amounts are USD, times UTC. Without a name: every persona of the agent.
+    """
     home = home_of(root, personas_dir, agent)
     if persona is not None:
         statement = Account(home, persona).show()

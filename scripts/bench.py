@@ -1,0 +1,144 @@
+"""How fast the gate is, as ratios in one run: each measurement beside its base, on this machine.
+
+Processes are measured in turns with their bases, so that a busy machine slows both alike; the
+median of each counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from statistics import median
+
+from hal0_budget import Account, Home, init
+from hal0_budget.store.rows import Row
+
+COMMAND = str(Path(sys.executable).with_name("hal0-budget"))
+SMALL, LARGE = 1_000, 1_000_000
+ROUNDS = 40
+
+
+def process(*command: str) -> Callable[[], None]:
+    """A function that runs a command to its end."""
+
+    def run() -> None:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    return run
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """How long one run of `action` takes."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def in_turns(rounds: int, *actions: Callable[[], object]) -> list[float]:
+    """The median seconds of each action, run one after the other `rounds` times."""
+    for action in actions:
+        action()
+    times = [[seconds(action) for action in actions] for _ in range(rounds)]
+    return [median(column) for column in zip(*times, strict=True)]
+
+
+def write_ledger(path: Path, rows: int) -> None:
+    """A ledger of `rows` rows that end now, over up to a year, as hal0 writes it."""
+    chance = random.Random(rows)
+    ts = datetime.now(UTC) - timedelta(days=min(365, rows // 10))
+    step = (datetime.now(UTC) - ts) / rows
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        for number in range(rows):
+            ts += step
+            cost = Decimal(chance.randrange(1, 2000)) / 1_000_000
+            model = chance.choice(("anthropic/claude-3.7-sonnet", "openai/gpt-4.1", "qwen/qwen3-32b"))
+            file.write(Row(ts, "hermes", "openrouter", model, cost, f"gen-{number:016x}").line())
+
+
+def report(what: str, base: str, ratio: float, target: str) -> None:
+    """Print one row of the table."""
+    print(f"{what:<58} {base:<32} {ratio:>6.2f}x   {target}", flush=True)
+
+
+def gate(roots: dict[int, Path]) -> None:
+    """The whole process of `check` and `charge`, and how flat they stay."""
+    options = {rows: ("--root", str(root), "hermes") for rows, root in roots.items()}
+    checks = [process(COMMAND, "check", *options[rows], "--estimate", "0.01") for rows in (SMALL, LARGE)]
+    charges = [
+        process(COMMAND, "charge", *options[rows], "--cost", "0", "--model", "m") for rows in (SMALL, LARGE)
+    ]
+    base, small, large = in_turns(ROUNDS, process(sys.executable, "-c", "pass"), *checks)
+    report("check, whole process, 1,000 rows", "python -c pass", small / base, "<= 8x")
+    report("check at 1,000,000 rows", "check at 1,000 rows", large / small, "<= 1.1x")
+    small, large = in_turns(ROUNDS, *charges)
+    report("charge at 1,000,000 rows", "charge at 1,000 rows", large / small, "<= 1.1x")
+
+
+def first_scan(root: Path) -> None:
+    """A scan of the whole ledger against `json.loads` of its lines, and the memory it needs."""
+    account = Account(Home(root), "hermes")
+    ledger = Home(root).spend_dir("hermes") / "spend.jsonl"
+    checkpoint = ledger.with_name("spend.checkpoint")
+
+    def load() -> None:
+        with ledger.open() as file:
+            for line in file:
+                json.loads(line)
+
+    def scan() -> None:
+        checkpoint.unlink(missing_ok=True)
+        account.show()
+
+    base, ours = in_turns(3, load, scan)
+    report("first scan of 1,000,000 rows", "json.loads of each line", ours / base, "<= 0.5x")
+    checkpoint.unlink()
+    process(COMMAND, "check", "--root", str(root), "hermes")()
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(
+        f"{'first scan, resident memory of the process':<58} {'':<32} {peak:>6.1f} MB  <= 60 MB", flush=True
+    )
+
+
+def recording(root: Path) -> None:
+    """Charges through the library against a bare write and fsync of the same bytes."""
+    account = Account(Home(root), "hermes")
+    line = Row(datetime.now(UTC), "hermes", "cli", "m", Decimal("0.0421"), "req_" + "0" * 32).line()
+    fd = os.open(root / "bare", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def bare() -> None:
+        os.write(fd, line)
+        os.fsync(fd)
+
+    base, ours = in_turns(500, bare, lambda: account.charge(Decimal("0.0421"), model="m"))
+    report("charge through the library, fsync each", "os.write + os.fsync", ours / base, "<= 3x")
+
+
+def main() -> None:
+    """Print the table."""
+    with tempfile.TemporaryDirectory(prefix="hal0-budget-bench-", dir=os.environ.get("BENCH_DIR")) as folder:
+        roots = {rows: Path(folder) / str(rows) for rows in (SMALL, LARGE)}
+        for rows, root in roots.items():
+            home = Home(root)
+            init(home)
+            Account(home, "hermes").set_budget({"daily_usd": Decimal(1_000_000)})
+            write_ledger(home.spend_dir("hermes") / "spend.jsonl", rows)
+            Account(home, "hermes").show()
+        print(f"{'what':<58} {'base':<32} {'ratio':>7}   figure to reach")
+        gate(roots)
+        first_scan(roots[LARGE])
+        recording(roots[SMALL])
+
+
+if __name__ == "__main__":
+    main()
