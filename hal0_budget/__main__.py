@@ -45,16 +45,20 @@ def _run(argv: list[str]) -> int:
     from hal0_budget.cli.app import invoke
     from hal0_budget.cli.options import Output
     from hal0_budget.cli.render import emit, emit_error
-    from hal0_budget.errors import BudgetError, UsageError
+    from hal0_budget.errors import BudgetError, UsageError, from_os_error
 
-    output = Output.foreseen(argv)
+    output = Output()
     try:
         result = invoke(argv, output)
         return result if isinstance(result, int) else emit(result, output)
     except typer.TyperException as error:
-        return emit_error(UsageError(error.format_message()), output)
+        return emit_error(UsageError(error.format_message()), Output.foreseen(argv))
+    except UsageError as error:
+        return emit_error(error, Output.foreseen(argv))
     except BudgetError as error:
         return emit_error(error, output)
+    except OSError as error:
+        return emit_error(from_os_error(error), output)
 
 
 def _last_words(error: BaseException) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hal0_budget.budget import KEYS, Budget, BudgetValueError
 from hal0_budget.errors import BudgetError, InvalidBudget, InvalidCharge, InvalidEstimate, from_os_error
@@ -67,8 +67,9 @@ class Decision(NamedTuple):
 
 
 class Revision(NamedTuple):
-    """A change of a budget: each changed key with its value before and after, the budget that it
-    made, and the statement under it, None where the ledger is damaged.
+    """A change of a budget: each changed key with its value before and after, None where it is not
+    set and "invalid" where it was set to what no budget can hold; the budget that it made, and the
+    statement under it, None where the ledger is damaged.
     """
 
     changes: Mapping[str, tuple[object, object]]
@@ -175,10 +176,11 @@ class Account:
             return self._revision(before, after)
 
     def _revision(self, before: PersonaFile, after: PersonaFile) -> Revision:
+        was, now_is = _legible(before.table), _legible(after.table)
         changes = {
-            key: (before.table.get(key), after.table.get(key))
+            key: (was.get(key), now_is.get(key))
             for key in KEYS
-            if repr(before.table.get(key)) != repr(after.table.get(key))
+            if repr(was.get(key)) != repr(now_is.get(key))
         }
         budget, now = after.budget(), self.clock()
         reading = self._ledger.read(now)
@@ -222,6 +224,20 @@ def _checked(amount: Decimal, error: type[BudgetError], name: str) -> Decimal:
         return checked_usd(amount)
     except ValueError as why:
         raise error(f"{name} {amount} is not an amount in USD: {why}") from None
+
+
+def _legible(table: Mapping[str, Any]) -> dict[str, object]:
+    """Our keys of a budget table; what no budget can hold is "invalid", as it may not be printable."""
+    found: dict[str, object] = {}
+    for key in KEYS:
+        if key in table:
+            try:
+                Budget.from_table({key: table[key]})
+            except BudgetValueError:
+                found[key] = "invalid"
+            else:
+                found[key] = table[key]
+    return found
 
 
 def _check_wanted(wanted: Mapping[str, Decimal | bool | None]) -> None:

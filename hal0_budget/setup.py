@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import tomli_w
 
 from hal0_budget.errors import BudgetError, from_os_error
-from hal0_budget.store.durable import make_dirs, replace
+from hal0_budget.store.durable import make_dirs, opened, replace
 from hal0_budget.store.layout import Home
 from hal0_budget.store.ledger import Ledger
 from hal0_budget.store.lock import DEFAULT_TIMEOUT
@@ -64,7 +64,9 @@ def _write(path: Path, body: bytes, *, repair: bool) -> Created:
     if not repair:
         return Created(path, "kept")
     saved = path.with_name(f"{path.name}.bak")
-    replace(saved, path.read_bytes())
+    # What is linked from elsewhere is copied, and a FIFO is never waited for.
+    with opened(Path(os.path.realpath(path)), os.O_RDONLY) as fd:
+        replace(saved, os.read(fd, os.fstat(fd).st_size))
     replace(path, body)
     return Created(path, "repaired", saved)
 

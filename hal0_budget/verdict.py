@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from hal0_budget.budget import Budget
 from hal0_budget.money import ZERO, add, dollars, multiply, percent, subtract
-from hal0_budget.windows import WINDOWS, Window
+from hal0_budget.windows import WINDOWS, Window, label
 
 Level = Literal["allow", "warn", "block"]
 
@@ -117,7 +117,6 @@ def _near(scope: Scope, estimate: Decimal | None) -> list[Finding]:
             continue
         reached = add(scope.usage.of(window), estimate or ZERO)
         if reached >= multiply(cap, share):
-            name = "per-call" if window == "per_call" else window
-            reason = f"{name} use {dollars(reached)} reaches {percent(share)} of cap {dollars(cap)}"
+            reason = f"{label(window)} use {dollars(reached)} reaches {percent(share)} of cap {dollars(cap)}"
             found.append(Finding(scope.name, window, reason))
     return found

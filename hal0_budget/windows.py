@@ -16,6 +16,11 @@ SPEND_WINDOWS: Final[tuple[Window, ...]] = ("hourly", "daily", "weekly", "monthl
 WINDOWS: Final[tuple[Window, ...]] = ("per_call", *SPEND_WINDOWS)
 
 
+def label(window: Window) -> str:
+    """The window as messages and tables name it."""
+    return window.replace("_", "-")
+
+
 def utc_now() -> datetime:
     """The time now, aware, in UTC."""
     return datetime.now(UTC)

@@ -79,7 +79,7 @@ def program(
     ] = False,
 ) -> None:
     """Spending caps for the personas of an agent: asked before every paid call, told after it."""
-    given = {name: value for name, value in ctx.params.items() if value}
+    given = {name: value for name, value in ctx.params.items() if value not in (None, False)}
     ctx.default_map = dict.fromkeys(COMMANDS, given)
 
 

@@ -11,6 +11,7 @@ from hal0_budget.cli.options import Agent, AsJson, Output, Persona, PersonasDir,
 from hal0_budget.cli.render import ALLOW, BLOCK, WARN, Result, headline
 from hal0_budget.errors import InvalidEstimate
 from hal0_budget.money import ZERO, dollars, multiply, parse_usd, plain
+from hal0_budget.windows import label
 
 _EXIT_CODES = {"allow": ALLOW, "warn": WARN, "block": BLOCK}
 
@@ -88,7 +89,7 @@ def _line(decision: Decision) -> str:
         resets = f" (resets {decision.resets_at.strftime('%Y-%m-%dT%H:%MZ')})" if decision.resets_at else ""
         return f"{verdict.level}: {verdict.reason}{resets}"
     caps = [
-        f"{state.window} {dollars(state.remaining)}"
+        f"{label(state.window)} {dollars(state.remaining)}"
         for state in statement.windows
         if state.remaining is not None
     ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,7 +24,10 @@ Color = Literal["auto", "always", "never"]
 
 @dataclass
 class Output:
-    """How to answer: filled in by the options as they are parsed, read by `main()`."""
+    """How to answer: filled in by the options as they are parsed, read by `main()`.
+
+    A monitoring line goes before JSON, wherever the two are asked for: its exit codes differ.
+    """
 
     style: Literal["text", "json", "nagios"] = "text"
     quiet: bool = False
@@ -30,21 +35,28 @@ class Output:
 
     @classmethod
     def foreseen(cls, argv: Sequence[str]) -> Output:
-        """The answer that a command line asks for, should it turn out not to parse."""
-        words = " ".join(argv).replace("=", " ")
-        if "--format nagios" in words:
+        """The answer that a command line asks for which turned out not to parse."""
+        pairs = {*pairwise(argv), *(tuple(word.split("=", 1)) for word in argv)}
+        if ("--format", "nagios") in pairs:
             return cls("nagios")
-        return cls("json") if "--json" in argv or "--format json" in words else cls()
+        return cls("json") if "--json" in argv or ("--format", "json") in pairs else cls()
 
 
 def _set_json(ctx: typer.Context, value: bool) -> bool:
-    if value:
-        ctx.ensure_object(Output).style = "json"
+    output = ctx.ensure_object(Output)
+    if value and output.style != "nagios":
+        output.style = "json"
     return value
 
 
 def _set_quiet(ctx: typer.Context, value: bool) -> bool:
     ctx.ensure_object(Output).quiet |= value
+    return value
+
+
+def _finite(value: float) -> float:
+    if math.isnan(value):
+        raise typer.BadParameter("nan is not a number of seconds.")
     return value
 
 
@@ -82,7 +94,12 @@ ColorWhen = Annotated[
 LockWait = Annotated[
     float,
     typer.Option(
-        "--lock-timeout", metavar="SECONDS", min=0, max=3600, help="How long to wait for other commands."
+        "--lock-timeout",
+        metavar="SECONDS",
+        min=0,
+        max=3600,
+        callback=_finite,
+        help="How long to wait for other commands.",
     ),
 ]
 Persona = Annotated[str, typer.Argument(metavar="PERSONA", help="The persona's id.", show_default=False)]

@@ -14,6 +14,7 @@ from hal0_budget.account import Statement
 from hal0_budget.cli.options import Output
 from hal0_budget.errors import BudgetError, WriteFailed
 from hal0_budget.money import dollars, plain
+from hal0_budget.windows import label
 
 ALLOW, WARN, BLOCK = 0, 10, 20
 _NAGIOS = {ALLOW: (0, "OK"), WARN: (1, "WARNING"), BLOCK: (2, "CRITICAL")}
@@ -163,7 +164,7 @@ def _plain_table(statement: Statement) -> str:
     for state in statement.windows:
         amounts = (state.cap, state.spent, state.held, state.remaining)
         resets = state.resets_at.strftime("%Y-%m-%dT%H:%MZ") if state.resets_at else "-"
-        rows.append((state.window, *("-" if usd is None else dollars(usd) for usd in amounts), resets))
+        rows.append((label(state.window), *("-" if usd is None else dollars(usd) for usd in amounts), resets))
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     lines = [headline(statement)]
     for row in rows:

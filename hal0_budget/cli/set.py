@@ -96,7 +96,7 @@ def _body(persona: str, revision: Revision, *, dry_run: bool) -> dict[str, objec
         body = {
             "persona_id": persona,
             "budget": revision.budget.to_table(),
-            "spend": None,
+            **dict.fromkeys(("spend", "remaining", "windows")),
             "warnings": revision.warnings,
         }
     changes = [{"key": key, "from": old, "to": new} for key, (old, new) in revision.changes.items()]

@@ -13,6 +13,7 @@ from hal0_budget.account import Statement, WindowState
 from hal0_budget.cli.render import headline, printable
 from hal0_budget.money import ZERO, add, dollars
 from hal0_budget.verdict import remaining
+from hal0_budget.windows import label
 
 _BAR = 12
 _NEARLY = 0.8
@@ -47,7 +48,7 @@ def _table(statement: Statement, *, blocks: bool) -> Table:
     for state in statement.windows:
         amounts = (state.spent, state.held, state.cap, state.remaining)
         table.add_row(
-            Text(state.window),
+            Text(label(state.window)),
             _bar(state, blocks=blocks),
             *(Text("-" if usd is None else dollars(usd)) for usd in amounts),
             Text(_resets(state)),
@@ -61,7 +62,7 @@ def _lines(statement: Statement) -> list[Text]:
     for state in statement.windows:
         share = _share(state)
         percent = "" if share is None else f"  {share:.0%}"
-        lines.append(Text(f"{state.window}{percent}", style=_style(share)))
+        lines.append(Text(f"{label(state.window)}{percent}", style=_style(share)))
         parts = [("spent", state.spent), ("held", state.held), ("cap", state.cap), ("left", state.remaining)]
         lines += [Text(f"  {name:<6}{dollars(usd)}") for name, usd in parts if usd is not None]
         if state.resets_at:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from hal0_budget.errors import AgentUnknown, InvalidId, PersonaNotFound
+from hal0_budget.errors import AgentUnknown, InvalidId, PersonaNotFound, from_os_error
 
 DEFAULT_ROOT = Path("/var/lib/hal0/agents")
 DEFAULT_AGENT = "hermes"
@@ -64,18 +64,23 @@ class Home(NamedTuple):
         return self.agent_dir / "personas" / checked_id("persona", persona)
 
     def persona_ids(self) -> tuple[str, ...]:
-        """The ids of all personas, sorted. Raises AgentUnknown where there is no folder of them."""
+        """The ids of all personas, sorted. Raises AgentUnknown where there is no folder of them,
+        PermissionRefused.
+        """
         try:
             names = os.listdir(self.personas)
         except (FileNotFoundError, NotADirectoryError):
             raise self._agent_unknown() from None
+        except OSError as error:
+            raise from_os_error(error) from error
         stems = (name.removesuffix(".toml") for name in names if name.endswith(".toml"))
         return tuple(sorted(stem for stem in stems if re.fullmatch(_ID, stem)))
 
     def not_found(self, persona: str) -> AgentUnknown | PersonaNotFound:
         """The error for a persona that has no file: names the nearest one that has."""
         try:
-            known = self.persona_ids()
+            # A link to nowhere is listed and is no persona; nobody meant the name that they typed.
+            known = [name for name in self.persona_ids() if name != persona]
         except AgentUnknown as error:
             return error
         import difflib

@@ -31,7 +31,7 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
         with opened(path, os.O_RDWR | os.O_CREAT) as fd:
             while not _taken(fd):
                 left = deadline - time.monotonic()
-                if left <= 0:
+                if not left > 0:  # nor for a timeout of nan
                     raise LockTimeout(
                         f"{path}: another process held the lock for {timeout:g} s; try again, "
                         "or wait longer with --lock-timeout"

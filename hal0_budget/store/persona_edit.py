@@ -14,7 +14,7 @@ from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import InlineTable, Item, Table
+from tomlkit.items import AoT, InlineTable, Item, Table
 
 from hal0_budget.errors import PersonaChanged, PersonaUneditable
 from hal0_budget.money import plain
@@ -73,7 +73,7 @@ def _edit(persona: PersonaFile, changes: Changes) -> str:
         raise ValueError("the editor would reformat this file")
     table: Any = document["persona"]["budget"]
     if not isinstance(table, (Table, InlineTable)):
-        raise TypeError(f"the table is spread over several places ({type(table).__name__})")
+        raise TypeError("the table is spread over several places")
     added = {}
     for key, value in changes.items():
         if value is None:
@@ -90,9 +90,12 @@ def _edit(persona: PersonaFile, changes: Changes) -> str:
 def _append_lines(table: Table, lines: list[str], newline: str) -> None:
     """Put lines after the last key of the table, indented like it; after the header if it has none.
 
-    tomlkit would put them after the comments that follow, which belong to the next table.
+    tomlkit would put them after the comments that follow, which belong to the next table. What
+    stands after the header of a table within this one would become a key of that.
     """
-    keys: list[Item] = [item for key, item in table.value.body if key is not None]
+    keys: list[Item] = [
+        item for key, item in table.value.body if key is not None and not isinstance(item, (Table, AoT))
+    ]
     trivia = keys[-1].trivia if keys else table.trivia
     indent = trivia.indent.rpartition("\n")[2] if keys else ""
     trail = trivia.trail or newline
@@ -118,7 +121,7 @@ def _verify(persona: PersonaFile, text: str, changes: Changes) -> None:
     """Raise ValueError unless `text` is the persona file with those keys changed and nothing else."""
     before, after = parse_document(persona.text), parse_document(text)
     old = before["persona"].pop("budget", {})
-    new = after["persona"].pop("budget")
+    new = after["persona"].pop("budget", {})
     if repr(before) != repr(after):
         raise ValueError("something outside the budget would change")
     kept = {key: value for key, value in old.items() if key not in changes}
@@ -137,7 +140,7 @@ def _others(text: str, changes: Changes) -> str:
     ours = re.compile(rf"""\s*(?:[\w."' -]+\.\s*)?["']?(?:{keys})["']?\s*=|.*budget["']?\s*=\s*\{{""")
     if not text.endswith("\n"):
         text += _newline(text)
-    return "".join(line for line in text.splitlines(keepends=True) if not ours.match(line))
+    return "\n".join(line for line in text.split("\n") if not ours.match(line))
 
 
 def _same(found: object, wanted: Decimal | bool) -> bool:

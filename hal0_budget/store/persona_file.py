@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ from hal0_budget.store.layout import Home
 
 # Longer than any persona that a person or hal0 writes.
 MAX_BYTES = 1024 * 1024
+
+# As much of a wrong id as is quoted.
+_SHOWN = 64
 
 
 class PersonaFile(NamedTuple):
@@ -81,16 +85,40 @@ def read_persona(home: Home, persona: str) -> PersonaFile:
 
 
 def parse_document(text: str) -> dict[str, Any]:
-    """The TOML document, its floats as exact Decimal. Raises ValueError with line and column."""
+    """The TOML document, its floats as exact Decimal. Raises ValueError with line, column or key.
+
+    A float beyond what Decimal holds, such as `1e9999999999999999999`, is NaN.
+    """
     try:
-        return tomli.loads(text, parse_float=Decimal)
+        document = tomli.loads(text, parse_float=_float)
+        _refuse_huge_integers(document)
     except RecursionError:
         raise ValueError("nested too deep") from None
+    return document
 
 
 def identity_of(status: os.stat_result) -> tuple[int, int, int, int]:
     """What tells one state of a file from the next: device, inode, size, time of change in ns."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+# Without a context of its own, Decimal raises what is no ValueError for an exponent of 20 digits.
+_float = functools.partial(Decimal, context=Context(traps=[]))
+
+
+def _refuse_huge_integers(value: object, key: str = "") -> None:
+    """Raise ValueError that names a key whose integer has more than TOML's 64 bits.
+
+    One of a million digits would take half a minute to compare, and cannot be printed.
+    """
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{key} is an integer of more than 64 bits")
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _refuse_huge_integers(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_huge_integers(item, key)
 
 
 def _parse(path: Path, text: str, persona: str) -> dict[str, Any]:
@@ -101,9 +129,11 @@ def _parse(path: Path, text: str, persona: str) -> dict[str, Any]:
     table = document.get("persona")
     if not isinstance(table, dict):
         raise PersonaMalformed(f"{path}: no [persona] table", path=str(path), key="persona")
-    if table.get("id") != persona:
+    found = table.get("id")
+    if found != persona:
+        shown = repr(found[:_SHOWN]) if isinstance(found, str) else "not a string"
         raise PersonaMalformed(
-            f"{path}: [persona].id is {table.get('id')!r}, but the file's name says {persona!r}",
+            f"{path}: [persona].id is {shown}, but the file's name says {persona!r}",
             path=str(path),
             key="persona.id",
         )
