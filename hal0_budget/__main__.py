@@ -65,7 +65,9 @@ def _last_words(error: BaseException) -> int:
     """Say what went wrong where nothing else could; the exit code for it."""
     if isinstance(error, SystemExit) and error.code == _TERMINATED:
         return _TERMINATED
-    text = f"hal0-budget: bug: {type(error).__name__}: {error}"
+    text = f"hal0-budget: bug: {type(error).__name__}"
+    with suppress(BaseException):
+        text += f": {error}"  # which may itself fail
     with suppress(BaseException):
         sys.stderr.write(text.encode("unicode_escape").decode("ascii") + "\n")
         sys.stderr.flush()

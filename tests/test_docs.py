@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -152,7 +152,7 @@ def test_readme_stays_near_a_hundred_lines() -> None:
 
 
 @contextmanager
-def provider(body: dict[str, object]) -> Iterator[tuple[str, list[str]]]:
+def provider(body: Mapping[str, object]) -> Iterator[tuple[str, list[str]]]:
     """A paid service on loopback that answers every call with `body`; its URL, and the calls."""
     calls: list[str] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ import typer.core
 import hal0_budget
 from hal0_budget.cli.options import Agent, AsJson, Output, PersonasDir, Quiet, Root
 from hal0_budget.cli.render import Result
-from hal0_budget.errors import UsageError
+from hal0_budget.errors import UsageError, WriteFailed
 
 PROGRAM = "hal0-budget"
 
@@ -94,6 +95,9 @@ def invoke(argv: Sequence[str], output: Output) -> Result | int:
         with command.make_context(PROGRAM, list(argv), obj=output) as ctx:
             result = command.invoke(ctx)
     except typer.Exit as end:
+        if sys.stdout is None:
+            # The parser prints to a closed output without a word, and 0 means that it was delivered.
+            raise WriteFailed("the output is closed; the answer was not delivered") from None
         return end.exit_code
     if not isinstance(result, Result):
         raise TypeError(f"a command returned {type(result).__name__}")

@@ -28,6 +28,9 @@ VERSION = 1
 _MATCHED = 4096
 
 _LONGEST_LOG = 64 * 1024
+
+# Longer than the line of any ledger: a century and a half of days. What is longer is not read.
+_LONGEST_LINE = 2 * 1024 * 1024
 _HEAD = b'{"crc32":'
 
 
@@ -60,16 +63,21 @@ def load(path: Path) -> Checkpoint | None:
     """
     try:
         with opened(path, os.O_RDONLY) as fd:
-            data = os.read(fd, os.fstat(fd).st_size)
+            size = os.fstat(fd).st_size
+            if size > _LONGEST_LINE:
+                raise CheckpointUnusable(f"longer than {_LONGEST_LINE} bytes")
+            data = os.read(fd, size)
     except FileNotFoundError:
         return None
     except NotRegular as error:
         raise CheckpointUnusable(error.strerror) from None
-    while data:
-        data, _, line = data.rpartition(b"\n")
+    for line in reversed(data.split(b"\n")):
         body = _checked_body(line)
         if body is not None:
-            return _from_json(json.loads(body))
+            try:
+                return _from_json(json.loads(body))
+            except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError):
+                raise CheckpointUnusable("its last good line is no checkpoint") from None
     raise CheckpointUnusable("none of its lines has the right checksum")
 
 

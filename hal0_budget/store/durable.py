@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Others never read a budget or a ledger; the owner's umask may take more away.
@@ -35,10 +35,13 @@ def opened(path: Path, flags: int, mode: int = FILE_MODE) -> Iterator[int]:
             raise
         raise _not_regular(path, found) from None
     try:
-        found = os.fstat(fd).st_mode
-        if not stat.S_ISREG(found):
-            raise _not_regular(path, found)
-        yield fd
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise _not_regular(path, status.st_mode)
+        if flags & os.O_CREAT and status.st_size == 0 and status.st_nlink == 1:
+            _give_to_owner_of(path.parent, fd)
+        with _naming(path):
+            yield fd
     finally:
         os.close(fd)
 
@@ -47,7 +50,8 @@ def sync_dir(path: Path) -> None:
     """Make the names in a folder durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        with _naming(path):
+            os.fsync(fd)
     finally:
         os.close(fd)
 
@@ -62,6 +66,13 @@ def make_dirs(path: Path) -> None:
     except FileExistsError:
         if not path.is_dir():
             raise
+    else:
+        # Not by its name, behind which there could be another folder by now.
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _give_to_owner_of(path.parent, fd)
+        finally:
+            os.close(fd)
     sync_dir(path.parent)
 
 
@@ -94,6 +105,27 @@ def replace(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_dir(target.parent)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let errors say which file it was: a failed write or fsync does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def _give_to_owner_of(folder: Path, fd: int) -> None:
+    """Give what root made to the owner of its folder, lest root's `show` lock the agent's user out."""
+    if os.geteuid() == 0 and os.fstat(fd).st_uid == 0:
+        owner = os.stat(folder)
+        if owner.st_uid != 0:
+            # Refused where the file system does not know that owner.
+            with suppress(OSError):
+                os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
 def _keep_owner_and_mode(target: Path, fd: int) -> None:

@@ -7,6 +7,7 @@ they come and ignores the fragment at the end, and a writer never truncates.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -113,12 +114,12 @@ class Ledger:
             yield
 
     def _append(self, row: Row) -> None:
-        is_new = not self.path.exists()
         with opened(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as fd:
+            if os.fstat(fd).st_size == 0:
+                # Before the first row, so that whoever fails or dies here leaves it to the next.
+                sync_dir(self.dir)
             write_whole(fd, _seal(fd) + row.line())
             os.fsync(fd)
-            if is_new:
-                sync_dir(self.dir)
             if not self._names(fd):
                 raise WriteFailed(f"{self.path}: replaced while a row was written; nothing was acknowledged")
 
@@ -140,6 +141,8 @@ class Ledger:
         known = mark.tally if mark else Tally.starting(now)
         try:
             with opened(self.path, os.O_RDONLY) as fd:
+                if unusable is not None and os.fstat(fd).st_size == 0:
+                    return Reading(self.path, known, "the ledger is empty, but it has a checkpoint"), None
                 return self._read_after(fd, mark, known, now)
         except FileNotFoundError:
             if unusable is not None or known.size:
@@ -159,8 +162,13 @@ class Ledger:
             return Reading(
                 self.path, known, f"the ledger is {what} its checkpoint ({known.size} bytes)"
             ), None
-        tally = known if known.knows_hours_of(now) else Tally.starting(now)
-        size_before = tally.size
+        tally, size_before = known, known.size
+        if not known.knows_hours_of(now):
+            # A clock that stepped back needs hours that were dropped. They are counted again, and
+            # the rows must come to what they came to before.
+            tally, size_before = Tally.starting(now), 0
+            if scan(fd, tally, known.size) is None or not tally.agrees_with(known):
+                return Reading(self.path, known, "the ledger no longer adds up to its checkpoint"), None
         fragment = scan(fd, tally)
         if fragment is None:
             long = f"line {tally.lines + 1} (byte {tally.size}) is longer than {BLOCK} bytes"
@@ -181,14 +189,15 @@ class Ledger:
             checkpoint.save(self.checkpoint, fresh)
 
 
-def scan(fd: int, tally: Tally) -> bytes | None:
-    """Count the whole lines after those that `tally` has; the fragment after the last newline.
+def scan(fd: int, tally: Tally, until: int = sys.maxsize) -> bytes | None:
+    """Count the whole lines after those that `tally` has, up to the byte `until`; the fragment after
+    the last newline.
 
     None where the next line is longer than a block: what has such a line is no ledger. Memory
     stays at one block, however long the file.
     """
     while True:
-        block = os.pread(fd, BLOCK, tally.size)
+        block = os.pread(fd, min(BLOCK, until - tally.size), tally.size)
         end = block.rfind(b"\n") + 1
         if end:
             tally.take(block[:end])

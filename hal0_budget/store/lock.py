@@ -39,7 +39,11 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
                 time.sleep(min(wait, left))
                 wait = min(wait * 2, _LONGEST_WAIT)
             if _still_named(path, fd):
-                yield
+                try:
+                    yield
+                finally:
+                    # Closing is not enough where a process was forked meanwhile: it has a copy.
+                    fcntl.flock(fd, fcntl.LOCK_UN)
                 return
 
 

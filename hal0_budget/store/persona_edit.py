@@ -98,8 +98,8 @@ def _append_lines(table: Table, lines: list[str], newline: str) -> None:
     ]
     trivia = keys[-1].trivia if keys else table.trivia
     indent = trivia.indent.rpartition("\n")[2] if keys else ""
-    trail = trivia.trail or newline
-    trivia.trail = trail + "".join(f"{indent}{line}{newline}" for line in lines)
+    end = "" if trivia.trail.endswith("\n") else newline  # the file's last line may lack it
+    trivia.trail += end + "".join(f"{indent}{line}{newline}" for line in lines)
 
 
 def _add_table(persona: PersonaFile, changes: Changes) -> str:

@@ -21,11 +21,14 @@ TORN_MARK = b'"cost_usd":0,"torn":true}'
 
 # What turns the beginning of an object into the beginning of one more member of it. The empty
 # string, not null, stands for a value: hal0's reader skips a row whose `ts` is no time, but
-# fails on one that is no string.
+# fails on one that is no string. The last two lines finish half a character, which jq and Python
+# refuse: half a surrogate pair, and a part of its UTF-8.
 _SEALS = (
     b"", b",", b'",', b'":"",', b':"",', b'"",', b"0,",
     b'\\",', b'0",', b'00",', b'000",', b'0000",', b'\\":"",',
     b"e,", b"ue,", b"rue,", b"se,", b"lse,", b"alse,", b"l,", b"ll,", b"ull,",
+    b'00\\udc00",', b'0\\udc00",', b'\\udc00",', b'udc00",', b'dc00",', b'c00",',
+    b'\x80",', b'\x80\x80",', b'\xa0\x80",', b'\x80\x80\x80",', b'\x90\x80\x80",',
 )  # fmt: skip
 
 _TEXT = r"[ !#-\[\]-~]*+"
@@ -115,24 +118,30 @@ def parse_row(line: bytes) -> Row:
 def seal_of(fragment: bytes) -> bytes:
     """What to append to the half row at a ledger's end, so that no later row merges with it.
 
-    A fragment that is a whole row lacks only its newline. Any other is closed into an object
+    A fragment that is a whole object lacks only its newline. Any other is closed into an object
     that no reader counts and that ends with `TORN_MARK`; one that cannot be closed, because it
     is not the beginning of an object, gets the mark all the same.
     """
-    try:
-        parse_row(fragment)
-    except Unreadable:
-        pass
-    else:
+    if whole_object(fragment) is not None:
         return b"\n"
-    for seal in _SEALS:
-        try:
-            closed = json.loads(fragment + seal + TORN_MARK)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(closed, dict) and closed.get("torn") is True:
-            return seal + TORN_MARK + b"\n"
-    return TORN_MARK + b"\n"
+    closed = {seal: whole_object(fragment + seal + TORN_MARK) for seal in _SEALS}
+    seals = [seal for seal in _SEALS if closed[seal] is not None]
+    seals.sort(key=lambda seal: _has_half_character(closed[seal]))
+    return (*seals, b"")[0] + TORN_MARK + b"\n"
+
+
+def whole_object(fragment: bytes) -> dict[str, Any] | None:
+    """The object that a ledger's end without a newline is, be it a row or not; None for a tear."""
+    try:
+        # As float, because an int of 5,000 digits is refused.
+        found = json.loads(fragment.decode(), parse_int=float)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _has_half_character(found: object) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in json.dumps(found, ensure_ascii=False))
 
 
 def _cost(cost: object, voids: object) -> Decimal:

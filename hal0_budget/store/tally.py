@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from hal0_budget.money import EXACT, ZERO
-from hal0_budget.store.rows import TORN_MARK, Unreadable, is_hour, parse_row, plain_rows
+from hal0_budget.store.rows import TORN_MARK, Unreadable, is_hour, parse_row, plain_rows, whole_object
 from hal0_budget.windows import SPEND_WINDOWS, Window, window_start
 
 # As many unreadable lines as are named one by one; the rest are counted.
@@ -52,6 +52,10 @@ class Tally:
         """An empty tally that keeps hours from the day before `now`."""
         return cls(_hours_from(now))
 
+    def agrees_with(self, other: Tally) -> bool:
+        """Whether both counted the same: spend by day, and how much could not be read."""
+        return self.days == other.days and self.bad_count == other.bad_count
+
     def knows_hours_of(self, now: datetime) -> bool:
         """Whether the hours of the day of `now` were kept: not so once a clock stepped back."""
         return self.hours_from <= _day(now)
@@ -79,22 +83,18 @@ class Tally:
         self.size += len(block)
 
     def with_fragment(self, fragment: bytes) -> Tally:
-        """This tally and the row that `fragment` is where it only lacks its newline.
+        """This tally and the line that `fragment` is where it only lacks its newline.
 
         Any other fragment is a row that is being written, or was torn, and was acknowledged to
         nobody: it counts as nothing.
         """
-        if not fragment:
-            return self
-        try:
-            row = parse_row(fragment)
-        except Unreadable:
+        if not fragment or whole_object(fragment) is None:
             return self
         tally = Tally(self.hours_from)
         for name in Tally.__slots__:
             value = getattr(self, name)
             setattr(tally, name, value.copy() if isinstance(value, (dict, list)) else value)
-        tally._add(row.ts.isoformat()[:13], row.cost_usd)
+        tally._take_line(fragment)
         return tally
 
     def spent(self, now: datetime) -> dict[Window, Decimal]:

@@ -1,0 +1,307 @@
+"""Kills, I/O errors and full disks: what was acknowledged is there, and the next command works by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from hal0_budget import Account, BudgetError, Home, init
+from hal0_budget.store import ledger as ledger_module
+from hal0_budget.store.rows import parse_row
+from tests.conftest import NOON, Cli
+
+COST = Decimal("0.25")
+CHARGE = ("charge", "hermes", "--cost", "0.25", "--model", "m", "--request-id", "killed")
+SET = ("set", "hermes", "--daily", "5")
+MUTATING = "write,pwrite64,fsync,rename,renameat,renameat2,unlink,unlinkat,ftruncate,fchmod,fchown,mkdir"
+# A process that dies at a call that is not among these leaves what it leaves at the next that is.
+STEPS = f"openat,flock,{MUTATING}"
+
+
+def missing(tool: str) -> str:
+    """Skip a test whose tool is missing; in CI, where every tool is installed, fail it."""
+    message = f"{tool} is not installed; .ci/run installs it"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+class Trace:
+    """`strace` around one command, on the calls that touch the files of hermes alone."""
+
+    def __init__(self, cli: Cli, home: Home, log: Path) -> None:
+        self.cli, self.log = cli, log
+        if shutil.which("strace") is None:
+            missing("strace")
+        folder, persona = home.spend_dir("hermes"), home.persona_file("hermes")
+        names = ("spend.jsonl", "spend.checkpoint", "spend.lock", ".spend.checkpoint.new")
+        self.paths = [folder, *(folder / name for name in names)]
+        self.paths += [persona.parent, persona, persona.with_name(f".{persona.name}.new")]
+
+    def __call__(self, calls: str, *command: str, inject: str = "") -> subprocess.CompletedProcess[str]:
+        filters = [part for path in self.paths for part in ("-P", str(path))]
+        faults = ("-e", f"inject={inject}") if inject else ()
+        strace = ("strace", "-f", "-qq", "-y", "-o", str(self.log), *filters, "-e", f"trace={calls}", *faults)
+        return self.cli(*command, prefix=strace)
+
+    def calls(self) -> list[str]:
+        """The system calls of the last command, in order, with their arguments."""
+        return [line.split(maxsplit=1)[1] for line in self.log.read_text().splitlines()]
+
+    def synced(self) -> list[tuple[str, str]]:
+        """The path of each fsync of the last command, with the call."""
+        return [(found[1], call) for call in self.calls() if (found := re.match(r"fsync\(\d+<(.*?)>", call))]
+
+    def steps(self) -> list[tuple[str, int]]:
+        """Each call of the last command by its name, and which call of that name it was."""
+        names = [found[1] for call in self.calls() if (found := re.match(r"(\w+)\(", call))]
+        return [(name, names[: at + 1].count(name)) for at, name in enumerate(names)]
+
+
+@pytest.fixture
+def trace(cli: Cli, home: Home, tmp_path: Path) -> Trace:
+    return Trace(cli, home, tmp_path / "strace.log")
+
+
+@contextmanager
+def restored(root: Path) -> Iterator[None]:
+    """Put the files below `root` back to what they were."""
+    copy = root.with_name("as it was")
+    shutil.copytree(root, copy)
+    yield
+    shutil.rmtree(root)
+    copy.rename(root)
+
+
+def ids(ledger: Path) -> list[str]:
+    """The request ids of all rows; every line must be JSON."""
+    lines = [json.loads(line) for line in ledger.read_bytes().splitlines()]
+    return [line["request_id"] for line in lines if "torn" not in line]
+
+
+def tear(ledger: Path) -> None:
+    with ledger.open("ab") as file:
+        file.write(b'{"ts":"2026-05-29T12:00:00Z","persona_id":"her')
+
+
+@pytest.mark.parametrize("state", ["new", "torn"])
+def test_charge_killed_at_any_step_loses_no_acknowledged_row(
+    state: str, account: Account, ledger: Path, trace: Trace
+) -> None:
+    acknowledged = []
+    if state == "torn":
+        acknowledged = [account.charge(COST, model="m").request_id for _ in range(3)]
+        tear(ledger)
+    root = account.home.root
+    with restored(root):
+        assert trace(STEPS, *CHARGE).returncode == 0
+        steps = trace.steps()
+    assert {"write", "fsync", "openat", "flock"} <= {name for name, _ in steps}
+    recorded = set()
+    for name, number in steps:
+        with restored(root):
+            done = trace(STEPS, *CHARGE, inject=f"{name}:signal=KILL:when={number}")
+            assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), f"{name} {number}: {done}"
+            assert "killed by SIGKILL" in trace.calls()[-1]
+            assert done.stdout == "", "acknowledged before it was done"
+            account.show()
+            assert account.check(COST).verdict.level == "allow"
+            acknowledged_now = [*acknowledged, account.charge(COST, model="m").request_id]
+            found = ids(ledger)
+            assert [one for one in found if one != "killed"] == acknowledged_now, f"{name} {number}"
+            assert found.count("killed") <= 1
+            recorded.add("killed" in found)
+            assert account.show().of("lifetime").spent == COST * len(found)
+            assert account.show().warnings == ()
+    assert recorded == {False, True}, "no kill hit before the row, or none after it"
+
+
+def test_set_killed_at_any_step_leaves_the_old_bytes_or_the_new(
+    account: Account, home: Home, trace: Trace
+) -> None:
+    persona = home.persona_file("hermes")
+    old = persona.read_bytes()
+    with restored(home.root):
+        assert trace(STEPS, *SET).returncode == 0
+        steps, new = trace.steps(), persona.read_bytes()
+    assert {"write", "fsync"} <= {name for name, _ in steps}
+    assert new != old
+    found = set()
+    for name, number in steps:
+        with restored(home.root):
+            done = trace(STEPS, *SET, inject=f"{name}:signal=KILL:when={number}")
+            assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), f"{name} {number}: {done}"
+            found.add(persona.read_bytes())
+            account.set_budget({"daily_usd": Decimal(5)})
+            assert persona.read_bytes() == new
+            assert not list(persona.parent.glob(".*")), "a temporary file was left for good"
+    assert found == {old, new}
+
+
+@pytest.mark.parametrize("command", [CHARGE, SET], ids=["charge", "set"])
+def test_failed_fsync_is_never_an_acknowledgement(
+    command: tuple[str, ...], account: Account, home: Home, trace: Trace, ledger: Path
+) -> None:
+    with restored(home.root):
+        assert trace("fsync", *command).returncode == 0
+        fsyncs = len(trace.calls())
+    assert fsyncs >= 2, "a file and its folder"
+    for number in range(1, fsyncs + 1):
+        with restored(home.root):
+            done = trace("fsync", *command, inject=f"fsync:error=EIO:when={number}")
+            (failed,) = [path for path, call in trace.synced() if "(INJECTED)" in call]
+            assert done.returncode == 74
+            assert done.stdout == ""
+            assert str(home.root) in done.stderr, "the error does not say of which file"
+            assert trace("fsync", *CHARGE).returncode == 0
+            synced = {path for path, _ in trace.synced()}
+            assert str(ledger) in synced
+            assert command is SET or failed in synced, "what was not synced never will be"
+            assert account.show().warnings == ()
+
+
+def test_row_in_a_ledger_that_was_moved_meanwhile_is_not_acknowledged(
+    account: Account, ledger: Path, trace: Trace
+) -> None:
+    account.charge(COST, model="m")
+    before = ledger.read_bytes()
+    with ThreadPoolExecutor(1) as pool:
+        charge = pool.submit(trace, "fsync", *CHARGE, inject="fsync:delay_enter=1000000")
+        while ledger.stat().st_size == len(before):
+            assert not charge.done(), charge.result()
+        ledger.rename(ledger.with_name("moved.jsonl"))
+        ledger.write_bytes(before)
+        done = charge.result()
+    assert (done.returncode, done.stdout) == (74, "")
+    assert "replaced while a row was written" in done.stderr
+    assert trace("fsync", *CHARGE).returncode == 0
+    assert ids(ledger)[1:] == ["killed"]
+
+
+def test_readers_change_neither_ledger_nor_persona(account: Account, ledger: Path, trace: Trace) -> None:
+    row = account.charge(COST, model="m")
+    for command in (("check", "hermes"), ("check", "hermes", "--estimate", "1"), ("show", "hermes")):
+        with ledger.open("ab") as file:
+            file.write(row.line())
+        tear(ledger)
+        assert trace("all", *command).returncode == 0
+        seen = [call for call in trace.calls() if "spend.jsonl" in call or "hermes.toml" in call]
+        assert {Path(path).name for call in seen for path in re.findall(r'"(/[^"]+)"', call)} >= {
+            "hermes.toml", "spend.jsonl",
+        }  # fmt: skip
+        for call in seen:
+            assert not re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC", call)
+            assert re.match(
+                r"(openat|newfstatat|fstat|lstat|stat|statx|read|pread64|lseek|close|ioctl)\(", call
+            )
+        ledger.write_bytes(ledger.read_bytes()[: -len(b'{"ts":"2026-05-29T12:00:00Z","persona_id":"her')])
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file of this process can grow beyond `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("state", ["sound", "torn"])
+def test_row_that_does_not_fit_at_any_byte_is_not_acknowledged(
+    state: str, account: Account, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "_TEAR_GRACE", 0)  # nobody else finishes these tears
+    account.charge(COST, model="m", request_id="0" * 8)
+    if state == "torn":
+        tear(ledger)
+    before = ledger.read_bytes()
+    with restored(ledger.parent):
+        account.charge(COST, model="m", request_id="1" * 8)
+        needed = ledger.stat().st_size
+    for size in range(len(before), needed + 1):
+        with restored(ledger.parent):
+            with largest_file(size):
+                if size == needed:
+                    account.charge(COST, model="m", request_id="1" * 8)
+                else:
+                    with pytest.raises(BudgetError) as caught:
+                        account.charge(COST, model="m", request_id="1" * 8)
+                    assert caught.value.exit_code == 74
+                assert account.check(COST).verdict.level == "allow"
+            account.charge(COST, model="m", request_id="2" * 8)
+            found = ids(ledger)
+            # The row that lacks its newline alone is whole: it counts, though nobody was told so.
+            assert found == ["0" * 8, *["1" * 8] * (size >= needed - 1), "2" * 8]
+            assert ledger.read_bytes().startswith(before)
+            assert account.show().of("lifetime").spent == COST * len(found)
+
+
+def test_file_size_limit_ends_a_command_in_74(cli: Cli, account: Account, ledger: Path) -> None:
+    account.charge(COST, model="m")
+    size = ledger.stat().st_size
+    with largest_file(size + 50):
+        for _ in range(3):
+            done = cli(*CHARGE)
+            assert (done.returncode, done.stdout) == (74, "")
+            assert str(ledger) in done.stderr
+        assert cli("check", "hermes").returncode == 0
+    assert cli(*CHARGE).returncode == 0
+    assert ids(ledger)[1:] == ["killed"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount a tmpfs here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk_acknowledges_nothing_that_is_not_whole_and_heals_by_itself(small_disk: Path) -> None:
+    home = Home(small_disk / "agents")
+    init(home)
+    cli, account = Cli(home.root), Account(home, "hermes", clock=lambda: NOON)
+    account.set_budget({"lifetime_usd": Decimal(1_000_000)})
+    ledger = home.spend_dir("hermes") / "spend.jsonl"
+    acknowledged = [account.charge(COST, model="m").request_id]
+    filler = small_disk / "filler"
+    for keep in (3000, 1000, 0):
+        free = os.statvfs(small_disk)
+        filler.write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - keep)))
+        while True:
+            try:
+                acknowledged.append(account.charge(COST, model="m" * 50).request_id)
+            except BudgetError as error:
+                assert error.exit_code == 74
+                break
+        done = cli(*CHARGE)
+        assert (done.returncode, done.stdout) == (74, "")
+        assert cli("check", "hermes", "--estimate", "1").returncode == 0
+        assert cli("show", "hermes").returncode == 0
+        filler.unlink()
+        acknowledged.append(account.charge(COST, model="m").request_id)
+    found = [one for one in ids(ledger) if one in set(acknowledged)]
+    assert found == acknowledged
+    rows = [
+        parse_row(line) for line in ledger.read_bytes().splitlines() if not line.endswith(b'"torn":true}')
+    ]
+    assert account.show().of("lifetime").spent == sum(row.cost_usd for row in rows)

@@ -1,0 +1,221 @@
+"""Whatever stands where a file should be, however long: refused or left alone, at once, in little memory."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from hal0_budget import Account, Home
+from tests.conftest import COMMAND, Cli
+
+MIB = 1024 * 1024
+SECONDS = 10
+MEMORY_KB = 100 * 1024
+
+# Runs a command and prints what it took as a last line on stderr: a process of its own, because
+# a child begins with the memory of the process that it was forked from.
+MEASURE = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+class Ran(NamedTuple):
+    """What a command ended in, and what it said on stderr."""
+
+    code: int
+    said: str
+
+    def refused(self, code: int, why: str) -> bool:
+        return self.code == code and why in self.said
+
+
+def run(cli: Cli, *args: str) -> Ran:
+    """The command's exit code and what it said on stderr, within the time and memory there is."""
+    done = subprocess.run(
+        [sys.executable, "-IS", "-c", MEASURE, str(COMMAND), *args],
+        env=cli.environment(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    *said, peak = done.stderr.splitlines()
+    assert int(peak) < MEMORY_KB
+    return Ran(done.returncode, "\n".join(said))
+
+
+def sparse(size: int) -> Callable[[Path], None]:
+    """Grow the file that is there, or make one, by zeros that take no space."""
+
+    def grow(path: Path) -> None:
+        path.touch()
+        os.truncate(path, size)
+
+    return grow
+
+
+def long_line(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"x" * 20 * MIB)
+
+
+def link_to(target: str) -> Callable[[Path], None]:
+    def link(path: Path) -> None:
+        path.unlink()
+        path.symlink_to(target)
+
+    return link
+
+
+def device(path: Path) -> None:
+    path.unlink()
+    try:
+        os.mknod(path, 0o20666, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("only root can make a device")
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def bound_socket(path: Path) -> None:
+    path.unlink()
+    here = Path.cwd()
+    os.chdir(path.parent)  # the name of a socket is at most 107 bytes long
+    try:
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+def link_to_itself(path: Path) -> None:
+    link_to(path.name)(path)
+
+
+def link_to_a_copy(path: Path) -> None:
+    path.rename(path.with_name("copy"))
+    path.symlink_to("copy")
+
+
+Make = Callable[[Path], None]
+LONG: dict[str, Make] = {"1 GB": sparse(1000**3), "1 TiB": sparse(1024**4), "20 MB of x": long_line}
+STRANGE: dict[str, Make] = {
+    "a link to /dev/zero": link_to("/dev/zero"),
+    "a link to itself": link_to_itself,
+    "a device": device,
+    "a FIFO": fifo,
+    "a folder": folder,
+    "a socket": bound_socket,
+}
+# A persona may be linked from elsewhere; what is ours may not.
+OURS: dict[str, Make] = {**STRANGE, "a link to a file": link_to_a_copy}
+ANY = {name: make for name, make in (LONG | STRANGE).items() if name not in {"1 GB", "a socket"}}
+CHARGE = ("charge", "hermes", "--cost", "0.25", "--model", "m")
+NO_FILE = "stands where a regular file should be"
+
+
+@pytest.fixture
+def files(account: Account, home: Home, ledger: Path) -> dict[str, Path]:
+    """The files of an account with a cap of $1.00, of which $0.50 is spent."""
+    account.charge(Decimal("0.5"), model="m")
+    account.set_budget({"lifetime_usd": Decimal(1)})
+    return {
+        "ledger": ledger,
+        "checkpoint": ledger.with_name("spend.checkpoint"),
+        "lock": ledger.with_name("spend.lock"),
+        "persona": home.persona_file("hermes"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("make", "with_checkpoint"),
+    [(LONG["1 GB"], True), (LONG["1 TiB"], True), (LONG["1 TiB"], False), (LONG["20 MB of x"], False)],
+    ids=["1 GB", "1 TiB", "1 TiB and no checkpoint", "20 MB of x and no checkpoint"],
+)
+def test_line_that_never_ends_is_refused_and_a_charge_stands_behind_it(
+    make: Make, with_checkpoint: bool, files: dict[str, Path], cli: Cli
+) -> None:
+    make(files["ledger"])
+    size = files["ledger"].stat().st_size
+    if not with_checkpoint:
+        files["checkpoint"].unlink()
+    why = "longer than 262144 bytes"
+    assert run(cli, "check", "hermes").refused(65, why)
+    charged = run(cli, *CHARGE)
+    assert charged.code == 0
+    assert why in charged.said
+    with files["ledger"].open("rb") as file:
+        file.seek(size)
+        sealed, row = file.read().splitlines()
+    assert sealed.endswith(b'"torn":true}')
+    assert b'"cost_usd":0.25,' in row
+    assert run(cli, "check", "hermes", "--estimate", "0.01").refused(65, why)
+
+
+@pytest.mark.parametrize("make", OURS.values(), ids=OURS)
+def test_ledger_that_is_no_file_is_refused_by_what_it_is(
+    make: Make, files: dict[str, Path], cli: Cli
+) -> None:
+    make(files["ledger"])
+    for command in (("check", "hermes"), CHARGE):
+        assert run(cli, *command).refused(65, NO_FILE)
+
+
+@pytest.mark.parametrize("make", ANY.values(), ids=ANY)
+def test_checkpoint_of_any_kind_changes_no_verdict(make: Make, files: dict[str, Path], cli: Cli) -> None:
+    make(files["checkpoint"])
+    assert run(cli, *CHARGE) == Ran(0, "")
+    assert run(cli, "check", "hermes", "--estimate", "0.26").code == 20
+
+
+@pytest.mark.parametrize("make", ANY.values(), ids=ANY)
+def test_checkpoint_of_any_kind_is_read_around(make: Make, files: dict[str, Path], account: Account) -> None:
+    make(files["checkpoint"])
+    assert account.check(Decimal("0.5")).verdict.level == "allow"
+    assert account.check(Decimal("0.51")).verdict.level == "block"
+
+
+@pytest.mark.parametrize("make", OURS.values(), ids=OURS)
+def test_lock_that_is_no_file_stops_writers_and_no_reader(
+    make: Make, files: dict[str, Path], cli: Cli
+) -> None:
+    make(files["lock"])
+    before = files["ledger"].read_bytes()
+    assert run(cli, "check", "hermes", "--estimate", "0.5") == Ran(0, "")
+    assert run(cli, *CHARGE).refused(74, NO_FILE)
+    assert files["ledger"].read_bytes() == before
+
+
+@pytest.mark.parametrize("make", ANY.values(), ids=ANY)
+def test_persona_that_is_none_is_refused_and_its_charge_recorded(
+    make: Make, files: dict[str, Path], cli: Cli
+) -> None:
+    make(files["persona"])
+    if make is link_to_itself:
+        assert run(cli, *CHARGE).refused(66, "no persona 'hermes'")
+        return
+    why = "longer than 1048576 bytes" if make in LONG.values() else NO_FILE
+    assert run(cli, "check", "hermes").refused(65, why)
+    charged = run(cli, *CHARGE)
+    assert charged.code == 0
+    assert why in charged.said
+    assert files["ledger"].read_bytes().count(b"\n") == 2

@@ -1,0 +1,205 @@
+"""Money is exact from the text on, and what is not an amount is refused before anything is written."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from hal0_budget import BudgetError, Home, parse_usd
+from hal0_budget.cli.app import invoke
+from hal0_budget.cli.options import Output
+from hal0_budget.money import add, checked_usd, dollars, multiply, percent, plain, subtract, total
+from tests.conftest import Cli
+
+FINEST = "0." + "0" * 339 + "1"
+LONGEST = "999999999." + "9" * 340
+
+MANY = settings(max_examples=500, deadline=None)
+
+DIGITS = st.text("0123456789", min_size=1, max_size=9)
+PLACES = st.one_of(st.just(""), st.text("0123456789", min_size=1, max_size=340).map(".{}".format))
+AMOUNTS = st.one_of(
+    st.builds(str.__add__, DIGITS, PLACES),
+    st.builds("{}.{}e-{}".format, DIGITS, DIGITS, st.integers(0, 300)),
+    st.builds("{}e+{}".format, st.text("0123456789", min_size=1, max_size=3), st.integers(0, 6)),
+    st.just(FINEST),
+    st.just(LONGEST),
+)
+
+WORDS = """
+nan NaN NAN -nan +nan snan sNaN nan123 inf Inf INF -inf +inf infinity Infinity -Infinity 1.#INF 1.#QNAN
+null None true false True yes five zero e E . .. - + -- ++ , _ ~ $ NaN() 0/0 1/3 1/0
+-5 -0 -0.0 -0.01 -.5 +5 +0 +0.01 --5 ++5 +-5 5- 5+ (5) -1e-9 -1e400 -999999999999 1-1 2*3 5! 5%
+1e400 1e999 1E400 1e+400 9e99 1e1000 1e99999 1e-341 1e-400 1e-999 1e-1000 1e99999999999999999999
+1e-99999999999999999999 1000000000.01 1000000001 1e10 9999999999 1e9.0 1e 1e+ 1e- e5 .e5 5.e5 5e5.5 1ee5
+1e5e5 1e1_0 1e0x1 1e٣
+5,00 5,000 5.000,00 5.0.0 1,5 ,5 5, 5. 0. . 5..0 .5. 1_000 1_0 _1 1_ 1__0 1'000 1.000.000 0.1.2
+0x1 0X1F 0x 0b1 0o7 0x1p3 #1 \\x35 5f 5d 5L 5j 5n 5.0f 5USD USD5 $5 5$ €5 £5 5€ 5c 5¢ 1k 1M 1m
+½ ¼ ² 5² ⁵ Ⅴ ⑤ ❺ 五 伍 ５ ５．０ 5．0 5·0 5٫0 5٬0 −5 ﹣5 ‐5 –5 ∞ ٠٫٥ 5\u0301 5\u20e3
+"5" '5' `5` [5] {5} <5> |5| 5; 5;5 5|5 5&5 $(5) ${5} %35 &#53; \\5 5\\ =5 ==5 @5 5:00 5am
+"""  # noqa: RUF001, to look like a digit or a sign is what they are here for
+SPACES = " \t\n\r\v\f\0\b\x1b\x1c\x1f\x7f\x85\xa0\u1680\u2003\u2028\u2029\u200b\u200e\u202e\u3000\ufeff"
+HOSTILE = [
+    "",
+    "5" * 5000,
+    "0" * 5000,
+    "0." + "1" * 5000,
+    "1e" + "9" * 5000,
+    "0" * 400 + "5",
+    "0." + "0" * 340 + "1",
+    "1000000000." + "0" * 339 + "1",
+    "5 5",
+    "5 USD",
+    "1 000",
+    "5\udcff",
+    *WORDS.split(),
+    *(f"{space}5" for space in SPACES),
+    *(f"5{space}" for space in SPACES),
+    *SPACES,
+    *(char for char in map(chr, range(128, 0x20000)) if unicodedata.decimal(char, None) == 5),
+]
+CAPS = ("per-call", "hourly", "daily", "weekly", "monthly", "lifetime", "warn-at")
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """Every file below `root` with its bytes."""
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@MANY
+@given(AMOUNTS)
+def test_amount_keeps_its_exact_value_through_parsing_and_printing(text: str) -> None:
+    printed = plain(parse_usd(text))
+    assert re.fullmatch(r"[0-9]+(\.[0-9]+)?", printed)
+    assert Fraction(printed) == Fraction(text)
+    assert parse_usd(printed) == parse_usd(text)
+
+
+@MANY
+@given(AMOUNTS)
+def test_no_digit_is_lost_where_a_person_reads_an_amount(text: str) -> None:
+    shown = dollars(parse_usd(text))
+    assert re.fullmatch(r"\$[0-9]+\.[0-9]{4,}", shown)
+    assert Fraction(shown[1:]) == Fraction(text)
+
+
+@MANY
+@given(st.lists(AMOUNTS, max_size=30))
+@example([LONGEST, FINEST, "0.1"] * 10)
+def test_sums_are_exact(texts: list[str]) -> None:
+    assert Fraction(total([parse_usd(text) for text in texts])) == sum(map(Fraction, texts))
+
+
+@MANY
+@given(AMOUNTS, AMOUNTS)
+@example(LONGEST, FINEST)
+def test_sum_difference_and_product_of_two_amounts_are_exact(left: str, right: str) -> None:
+    usd, other = parse_usd(left), parse_usd(right)
+    assert Fraction(add(usd, other)) == Fraction(left) + Fraction(right)
+    assert Fraction(subtract(usd, other)) == Fraction(left) - Fraction(right)
+    assert Fraction(multiply(usd, other)) == Fraction(left) * Fraction(right)
+
+
+@MANY
+@given(st.text(st.sampled_from("0123456789.eE+-_ \n,\u0663\uff15x"), max_size=12))
+def test_whatever_is_accepted_means_what_it_says(text: str) -> None:
+    try:
+        usd = parse_usd(text)
+    except ValueError:
+        return
+    assert re.fullmatch(r"[0-9.eE+-]+", text)
+    assert text[0] not in "+-"
+    assert Fraction(usd) == Fraction(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("5", "5"),
+        ("0", "0"),
+        ("0.250", "0.250"),
+        (".25", "0.25"),
+        ("007", "7"),
+        ("1e3", "1000"),
+        ("1E+3", "1000"),
+        ("1.5e-07", "0.00000015"),
+        ("0e-9", "0"),
+        ("0e99", "0"),
+        ("1e9", "1000000000"),
+        ("1000000000.000", "1000000000.000"),
+        (FINEST, FINEST),
+        (LONGEST, LONGEST),
+    ],
+)
+def test_plain_decimals_are_accepted_up_to_both_limits(text: str, printed: str) -> None:
+    assert plain(parse_usd(text)) == printed
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [("0.8", "80%"), ("1", "100%"), ("0.125", "12.5%"), ("0.001", "0.1%")]
+)
+def test_share_is_shown_as_an_exact_percentage(share: str, shown: str) -> None:
+    assert percent(Decimal(share)) == shown
+
+
+@pytest.mark.parametrize("text", ["NaN", "sNaN", "-NaN", "Infinity", "-Infinity", "-1", "-1e-300", "1e10"])
+def test_decimal_that_is_no_amount_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        checked_usd(Decimal(text))
+
+
+def test_negative_zero_loses_its_sign() -> None:
+    assert plain(checked_usd(Decimal("-0.00"))) == "0"
+
+
+def test_every_way_to_ask_refuses_every_hostile_amount_and_writes_nothing(home: Home) -> None:
+    assert len(set(HOSTILE)) >= 200
+    before = files(home.root)
+    asked = [(["check", "hermes", f"--estimate={text}"], "budget.invalid_estimate") for text in HOSTILE]
+    asked += [
+        (["charge", "hermes", "--model=m", f"--cost={text}"], "budget.invalid_charge") for text in HOSTILE
+    ]
+    asked += [
+        (["set", "hermes", f"--{cap}={text}"], "budget.invalid")
+        for cap, text in zip(itertools.cycle(CAPS), HOSTILE[::4], strict=False)
+    ]
+    accepted = []
+    for line, code in asked:
+        try:
+            invoke(["--root", str(home.root), *line], Output())
+        except BudgetError as error:
+            assert (error.code, error.exit_code) == (code, 64), line
+        else:
+            accepted.append(line)
+    assert accepted == []
+    assert files(home.root) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("check hermes --estimate 1e400", "budget.invalid_estimate"),
+        ("check hermes --estimate=", "budget.invalid_estimate"),
+        ("charge hermes --model m --cost -5", "budget.invalid_charge"),
+        ("charge hermes --model m --cost 5,00", "budget.invalid_charge"),
+        ("charge hermes --model m --cost \u0665", "budget.invalid_charge"),
+        ('set hermes --daily "5"', "budget.invalid"),
+        ("set hermes --lifetime 1000000000.01", "budget.invalid"),
+        ("set hermes --warn-at 1.01", "budget.invalid"),
+    ],
+)
+def test_command_that_is_given_no_amount_ends_in_64_and_writes_nothing(
+    cli: Cli, line: str, code: str
+) -> None:
+    before = files(cli.root)
+    answer = cli.json(*line.split(" "), code=64)
+    assert answer["error"]["code"] == code
+    assert files(cli.root) == before

@@ -1,0 +1,122 @@
+"""A window holds every instant from its first microsecond to the last before the next one begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hal0_budget import Account, Home
+from hal0_budget.windows import SPEND_WINDOWS, Window, utc_now, window_end, window_start
+
+INSTANT = timedelta(microseconds=1)
+RESETTING: tuple[Window, ...] = ("hourly", "daily", "weekly", "monthly")
+
+# The first instant of a window, and which windows begin with it; the others run on.
+EDGES = [
+    pytest.param("2026-05-29T13:00", "hourly", id="an hour"),
+    pytest.param("2026-05-29T00:00", "hourly daily", id="a day"),
+    pytest.param(
+        "2026-06-01T00:00", "hourly daily weekly monthly", id="a Monday that is the first of a month"
+    ),
+    pytest.param("2026-05-01T00:00", "hourly daily monthly", id="the end of a month of 30 days"),
+    pytest.param("2026-08-01T00:00", "hourly daily monthly", id="the end of a month of 31 days"),
+    pytest.param("2027-01-01T00:00", "hourly daily monthly", id="a year's end within ISO week 53"),
+    pytest.param("2027-01-04T00:00", "hourly daily weekly", id="the end of ISO week 53"),
+    pytest.param("2026-12-28T00:00", "hourly daily weekly", id="the beginning of ISO week 53"),
+    pytest.param("2024-12-30T00:00", "hourly daily weekly", id="ISO week 1 that begins in the old year"),
+    pytest.param("2024-01-01T00:00", "hourly daily weekly monthly", id="a Monday that is New Year"),
+    pytest.param("2028-02-29T00:00", "hourly daily", id="29 February begins"),
+    pytest.param("2028-03-01T00:00", "hourly daily monthly", id="29 February ends"),
+    pytest.param("2027-03-01T00:00", "hourly daily weekly monthly", id="28 February ends"),
+    pytest.param("2100-03-01T00:00", "hourly daily weekly monthly", id="2100 is no leap year"),
+    pytest.param("2000-02-29T00:00", "hourly daily", id="2000 is one"),
+]
+
+# What makes two instants stand in the same window, as the calendar of Python names it.
+SAME: dict[Window, Callable[[datetime], object]] = {
+    "hourly": lambda now: now.strftime("%Y-%m-%d %H"),
+    "daily": lambda now: now.strftime("%Y-%m-%d"),
+    "weekly": lambda now: now.strftime("%G-%V"),
+    "monthly": lambda now: now.strftime("%Y-%m"),
+}
+
+OFFSETS = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+INSTANTS = st.datetimes(datetime(1971, 1, 1), datetime(2999, 1, 1), timezones=OFFSETS)  # noqa: DTZ001, aware
+
+
+@pytest.mark.parametrize(("edge", "begins"), EDGES)
+def test_last_microsecond_belongs_to_the_old_window_and_the_next_to_the_new(edge: str, begins: str) -> None:
+    first = datetime.fromisoformat(edge).replace(tzinfo=UTC)
+    last = first - INSTANT
+    for window in RESETTING:
+        if window in begins.split():
+            assert window_start(window, first) == first
+            assert window_end(window, last) == first
+        else:
+            assert window_start(window, first) == window_start(window, last)
+            assert window_end(window, first) == window_end(window, last)
+
+
+@pytest.mark.parametrize(("edge", "begins"), EDGES)
+def test_money_spent_in_the_last_microsecond_is_gone_from_new_windows_alone(
+    edge: str, begins: str, home: Home
+) -> None:
+    first = datetime.fromisoformat(edge).replace(tzinfo=UTC)
+    now = first - INSTANT
+    account = Account(home, "hermes", clock=lambda: now)
+    account.charge(Decimal("0.25"), model="m")
+    assert {account.show().of(window).spent for window in SPEND_WINDOWS} == {Decimal("0.25")}
+    now = first
+    for window in SPEND_WINDOWS:
+        assert account.show().of(window).spent == (0 if window in begins.split() else Decimal("0.25"))
+    account.charge(Decimal("0.5"), model="m")
+    for window in SPEND_WINDOWS:
+        expected = Decimal("0.5") if window in begins.split() else Decimal("0.75")
+        assert account.show().of(window).spent == expected
+
+
+@pytest.mark.parametrize(
+    ("window", "start", "end"),
+    [
+        ("hourly", "2028-02-29T23:00", "2028-03-01T00:00"),
+        ("daily", "2028-02-29T00:00", "2028-03-01T00:00"),
+        ("weekly", "2028-02-28T00:00", "2028-03-06T00:00"),
+        ("monthly", "2028-02-01T00:00", "2028-03-01T00:00"),
+    ],
+)
+@pytest.mark.parametrize("hours", [0, 14, -12, 5.5, -3.5, 5.75])
+def test_windows_are_those_of_utc_whatever_the_offset_of_the_clock(
+    window: Window, start: str, end: str, hours: float
+) -> None:
+    now = datetime(2028, 2, 29, 23, 59, 59, 999999, tzinfo=UTC).astimezone(timezone(timedelta(hours=hours)))
+    found = (window_start(window, now), window_end(window, now))
+    assert found == tuple(datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (start, end))
+    assert all(bound and bound.utcoffset() == timedelta(0) for bound in found)
+
+
+@settings(max_examples=500, deadline=None)
+@given(INSTANTS, st.timedeltas(timedelta(0), timedelta(days=40)), st.sampled_from(RESETTING))
+def test_windows_agree_with_the_calendar(now: datetime, later: timedelta, window: Window) -> None:
+    start, end = window_start(window, now), window_end(window, now)
+    assert end is not None
+    assert start <= now < end
+    same, utc = SAME[window], now.astimezone(UTC)
+    assert same(start) == same(utc) == same(end - INSTANT)
+    assert same(start - INSTANT) != same(utc) != same(end)
+    assert (now + later < end) == (same(utc + later) == same(utc))
+
+
+@settings(deadline=None)
+@given(INSTANTS)
+def test_lifetime_never_ends_and_began_before_everything(now: datetime) -> None:
+    assert window_end("lifetime", now) is None
+    assert window_start("lifetime", now) < datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def test_the_time_now_is_aware_and_utc() -> None:
+    assert utc_now().utcoffset() == timedelta(0)
