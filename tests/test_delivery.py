@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -105,6 +106,19 @@ def test_charge_whose_answer_nobody_reads_is_on_the_disk_once(capped: Cli, ledge
         )
     assert done.returncode == 74
     assert ledger.read_bytes().count(b'"once"') == 1
+
+
+def test_ledger_is_never_opened_in_the_place_of_a_standard_stream(
+    capped: Cli, ledger: Path, tmp_path: Path
+) -> None:
+    """Whoever writes to a closed stderr would write into what was opened in its place."""
+    trace = tmp_path / "trace"
+    script = f'strace -f -e trace=openat -o "{trace}" "$0" "$@" <&- >&- 2>&-; echo $? >&3'
+    code, _ = in_shell(capped, script, "charge", "hermes", "--cost", "0.1", "--model", "m")
+    assert code == 74
+    opened = re.findall(rf'"{ledger}".* = (\d+)$', trace.read_text(), re.MULTILINE)
+    assert opened
+    assert min(map(int, opened)) > 2
 
 
 def test_quiet_check_needs_no_stdout(capped: Cli) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from hal0_budget import Account, Home
+from hal0_budget import Account, BudgetError, Home
 from tests.conftest import COMMAND, Cli
 
 MIB = 1024 * 1024
@@ -194,28 +196,67 @@ def test_checkpoint_of_any_kind_is_read_around(make: Make, files: dict[str, Path
     assert account.check(Decimal("0.51")).verdict.level == "block"
 
 
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Nothing here may wait for the other end of a FIFO."""
+
+    def give_up(_signum: int, _frame: object) -> None:
+        raise AssertionError(f"still waiting after {SECONDS} s")
+
+    old = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, old)
+
+
+@contextmanager
+def refused(code: int, why: str) -> Iterator[None]:
+    with at_once(), pytest.raises(BudgetError, match=why) as caught:
+        yield
+    assert caught.value.exit_code == code
+
+
 @pytest.mark.parametrize("make", OURS.values(), ids=OURS)
 def test_lock_that_is_no_file_stops_writers_and_no_reader(
-    make: Make, files: dict[str, Path], cli: Cli
+    make: Make, files: dict[str, Path], account: Account
 ) -> None:
     make(files["lock"])
     before = files["ledger"].read_bytes()
-    assert run(cli, "check", "hermes", "--estimate", "0.5") == Ran(0, "")
-    assert run(cli, *CHARGE).refused(74, NO_FILE)
+    with at_once():
+        assert account.check(Decimal("0.5")).verdict.level == "allow"
+    with refused(74, NO_FILE):
+        account.charge(Decimal("0.25"), model="m")
+    with refused(74, NO_FILE):
+        account.set_budget({"daily_usd": Decimal(1)})
     assert files["ledger"].read_bytes() == before
 
 
 @pytest.mark.parametrize("make", ANY.values(), ids=ANY)
 def test_persona_that_is_none_is_refused_and_its_charge_recorded(
-    make: Make, files: dict[str, Path], cli: Cli
+    make: Make, files: dict[str, Path], account: Account
 ) -> None:
     make(files["persona"])
     if make is link_to_itself:
-        assert run(cli, *CHARGE).refused(66, "no persona 'hermes'")
+        with refused(66, "no persona 'hermes'"):
+            account.charge(Decimal("0.25"), model="m")
         return
     why = "longer than 1048576 bytes" if make in LONG.values() else NO_FILE
-    assert run(cli, "check", "hermes").refused(65, why)
+    with refused(65, why):
+        account.check()
+    with refused(65, why):
+        account.set_budget({"daily_usd": Decimal(1)})
+    with at_once():
+        account.charge(Decimal("0.25"), model="m")
+    assert files["ledger"].read_bytes().count(b"\n") == 2
+
+
+@pytest.mark.parametrize("make", [LONG["1 TiB"], fifo, link_to("/dev/zero")], ids=["1 TiB", "FIFO", "link"])
+def test_charge_says_what_is_wrong_with_the_persona(make: Make, files: dict[str, Path], cli: Cli) -> None:
+    make(files["persona"])
+    assert run(cli, "check", "hermes").refused(65, str(files["persona"]))
     charged = run(cli, *CHARGE)
     assert charged.code == 0
-    assert why in charged.said
-    assert files["ledger"].read_bytes().count(b"\n") == 2
+    assert f"the charge is recorded, but: {files['persona']}" in charged.said

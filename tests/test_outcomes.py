@@ -47,9 +47,14 @@ class Unprintable(Exception):
     def __str__(self):
         raise SystemExit(0)
 
+class Unreadable(SystemExit):
+    @property
+    def code(self):
+        raise KeyboardInterrupt
+
 def errors():
     found = [made(kind) for kind in {BaseException, *classes(BaseException)}]
-    return [*found, Unprintable(), *map(SystemExit, (None, False, True, 0, 10, 20, "text"))]
+    return [*found, Unprintable(), Unreadable(), *map(SystemExit, (None, False, True, 0, 10, 20, "text"))]
 
 class Finder:
     def __init__(self, name, error):
@@ -120,11 +125,15 @@ def capped(home: Home) -> Home:
     return home
 
 
+# An interrupt needs no words, and of what cannot be looked at nothing can be said.
+SILENT = {("KeyboardInterrupt('text')", 130), ("KeyboardInterrupt()", 130), ("Unreadable()", 70)}
+
+
 def assert_failures(found: list[Outcome]) -> None:
     assert not [outcome for outcome in found if outcome.code < 64]
     assert not [outcome for outcome in found if outcome.out or "Traceback" in outcome.err]
     silent = [outcome for outcome in found if not outcome.err.startswith("hal0-budget: ")]
-    assert {outcome.code for outcome in silent} <= {130}
+    assert {(outcome.error, outcome.code) for outcome in silent} <= SILENT
 
 
 # What a check goes through from its first step to its last.
