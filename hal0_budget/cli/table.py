@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TextIO
 
 from rich.console import Console
@@ -11,33 +13,36 @@ from rich.text import Text
 
 from hal0_budget.account import Statement, WindowState
 from hal0_budget.cli.render import headline, printable
-from hal0_budget.money import ZERO, add, dollars
+from hal0_budget.money import add, dollars
 from hal0_budget.verdict import remaining
 from hal0_budget.windows import label
 
 _BAR = 12
-_NEARLY = 0.8
+_NEARLY = Decimal("0.8")
 _UNBOUNDED = 100_000
 _COLUMNS = ("window", "", "spent", "held", "cap", "remaining", "resets at")
 
 
 def drawn(statements: Sequence[Statement], stream: TextIO) -> str:
     """The statements as a terminal shows them: a table each, or lines where a table is too wide."""
-    console = Console(file=stream, force_terminal=True, highlight=False, emoji=False, markup=False)
+    # Rich is told all that it would guess from the environment: colour is wanted where this is called,
+    # and a width of its own would cut long ids, and every line where COLUMNS is 0.
+    console = Console(
+        file=stream, width=_UNBOUNDED, height=_UNBOUNDED, force_terminal=True, color_system="standard",
+        no_color=False, highlight=False, emoji=False, markup=False,
+    )  # fmt: skip
+    columns = shutil.get_terminal_size().columns
     with console.capture() as capture:
         for number, statement in enumerate(statements):
             if number:
                 console.print()
             console.print(Text(printable(headline(statement)), style="bold"))
             table = _table(statement, blocks=console.encoding.startswith("utf"))
-            if (
-                console.measure(table, options=console.options.update_width(_UNBOUNDED)).maximum
-                <= console.width
-            ):
+            if console.measure(table).maximum <= columns:
                 console.print(table)
             else:
                 for line in _lines(statement):
-                    console.print(line, soft_wrap=True)
+                    console.print(line)
     return capture.get()
 
 
@@ -61,7 +66,7 @@ def _lines(statement: Statement) -> list[Text]:
     lines = []
     for state in statement.windows:
         share = _share(state)
-        percent = "" if share is None else f"  {share:.0%}"
+        percent = "" if share is None else f"  {_percent(share)}"
         lines.append(Text(f"{label(state.window)}{percent}", style=_style(share)))
         parts = [("spent", state.spent), ("held", state.held), ("cap", state.cap), ("left", state.remaining)]
         lines += [Text(f"  {name:<6}{dollars(usd)}") for name, usd in parts if usd is not None]
@@ -76,20 +81,25 @@ def _bar(state: WindowState, *, blocks: bool) -> Text:
         return Text("")
     filled = min(_BAR, int(share * _BAR) + (0 < share * _BAR < 1))
     full, empty = ("█", "░") if blocks else ("#", ".")
-    return Text(f"{full * filled}{empty * (_BAR - filled)} {share:>4.0%}", style=_style(share))
+    return Text(f"{full * filled}{empty * (_BAR - filled)} {_percent(share):>4}", style=_style(share))
 
 
-def _share(state: WindowState) -> float | None:
+def _share(state: WindowState) -> Decimal | None:
     """How much of the cap is used, for the length of a bar only; None where nothing is capped."""
     if state.cap is None or state.spent is None or state.held is None:
         return None
     used = add(state.spent, state.held)
     if not remaining(state.cap, used):
-        return max(1.0, float(used / state.cap)) if state.cap else 1.0
-    return float(used / state.cap) if used > ZERO else 0.0
+        return used / state.cap if state.cap else Decimal(1)
+    return used / state.cap
 
 
-def _style(share: float | None) -> str:
+def _percent(share: Decimal) -> str:
+    """The share, rounded down: only what is used up is 100%."""
+    return f"{int(share * 100)}%"
+
+
+def _style(share: Decimal | None) -> str:
     if share is None:
         return ""
     return "red" if share >= 1 else "yellow" if share >= _NEARLY else "green"
