@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench format clean
+.PHONY: demo test bench prove format clean
 
 demo: .venv/made
 	$(BIN)/python scripts/demo.py
@@ -15,6 +15,10 @@ test: .venv/made
 
 bench: .venv/made
 	$(BIN)/python scripts/bench.py
+
+# Every promise at its full figure; takes about half an hour, and strace.
+prove: .venv/made
+	$(BIN)/python scripts/prove.py
 
 format: .venv/made
 	$(BIN)/ruff format .

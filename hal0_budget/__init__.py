@@ -19,15 +19,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hal0_budget.account import Account as Account
-    from hal0_budget.account import Decision as Decision
-    from hal0_budget.account import Revision as Revision
-    from hal0_budget.account import Statement as Statement
-    from hal0_budget.account import WindowState as WindowState
     from hal0_budget.budget import Budget as Budget
+    from hal0_budget.charges import Charge as Charge
     from hal0_budget.errors import BudgetError as BudgetError
     from hal0_budget.money import parse_usd as parse_usd
+    from hal0_budget.results import Decision as Decision
+    from hal0_budget.results import Receipt as Receipt
+    from hal0_budget.results import Reservation as Reservation
+    from hal0_budget.results import Revision as Revision
+    from hal0_budget.results import Statement as Statement
+    from hal0_budget.results import WindowState as WindowState
     from hal0_budget.setup import Created as Created
     from hal0_budget.setup import init as init
+    from hal0_budget.store.holds import Hold as Hold
     from hal0_budget.store.layout import Home as Home
     from hal0_budget.store.rows import Row as Row
     from hal0_budget.verdict import Scope as Scope
@@ -39,15 +43,19 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Account": "account",
-    "Decision": "account",
-    "Revision": "account",
-    "Statement": "account",
-    "WindowState": "account",
+    "Decision": "results",
+    "Revision": "results",
+    "Statement": "results",
+    "WindowState": "results",
+    "Receipt": "results",
+    "Reservation": "results",
     "Budget": "budget",
+    "Charge": "charges",
     "BudgetError": "errors",
     "parse_usd": "money",
     "Created": "setup",
     "init": "setup",
+    "Hold": "store.holds",
     "Home": "store.layout",
     "Row": "store.rows",
     "Scope": "verdict",

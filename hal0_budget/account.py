@@ -7,75 +7,32 @@ raises a `BudgetError` of `hal0_budget.errors` where it cannot answer; none gues
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hal0_budget.budget import KEYS, Budget, BudgetValueError
-from hal0_budget.errors import BudgetError, InvalidBudget, InvalidCharge, InvalidEstimate, from_os_error
-from hal0_budget.money import ZERO, checked_usd
-from hal0_budget.store.layout import Home
+from hal0_budget.charges import Charge, checked_amount, checked_text
+from hal0_budget.errors import InvalidBudget, InvalidEstimate, InvalidHold, from_os_error
+from hal0_budget.money import ZERO
+from hal0_budget.results import Decision, Receipt, Reservation, Revision, Statement, statement_of
+from hal0_budget.store.holds import Hold, OnExpiry
+from hal0_budget.store.layout import Home, checked_id
 from hal0_budget.store.ledger import Ledger, Reading
 from hal0_budget.store.lock import DEFAULT_TIMEOUT
 from hal0_budget.store.persona_file import PersonaFile, read_persona
 from hal0_budget.store.rows import Row
-from hal0_budget.verdict import Scope, Usage, Verdict, decide, remaining
-from hal0_budget.windows import WINDOWS, Window, utc_now, window_end
+from hal0_budget.verdict import Scope, Usage, decide
+from hal0_budget.windows import utc_now
 
-# Longer than any id or model name; a row stays far below the longest line that a reader takes.
-MAX_TEXT = 1024
+if TYPE_CHECKING:
+    from hal0_budget.books import Books
 
-
-class WindowState(NamedTuple):
-    """One window: its cap and what remains of it (None without a cap), USD spent and held (None
-    for the per-call cap), and when it starts afresh (None where it never does).
-    """
-
-    window: Window
-    cap: Decimal | None
-    spent: Decimal | None
-    held: Decimal | None
-    remaining: Decimal | None
-    resets_at: datetime | None
-
-
-class Statement(NamedTuple):
-    """A persona's caps, what is used of them, and what is wrong with its files."""
-
-    persona: str
-    budget: Budget
-    windows: tuple[WindowState, ...]
-    warnings: tuple[str, ...]
-
-    def of(self, window: Window) -> WindowState:
-        """The state of one window; every window but the per-call cap always has one."""
-        return next(state for state in self.windows if state.window == window)
-
-
-class Decision(NamedTuple):
-    """The answer to a check: the verdict and the statement that it was reached on."""
-
-    verdict: Verdict
-    statement: Statement
-
-    @property
-    def resets_at(self) -> datetime | None:
-        """When the window that binds starts afresh."""
-        return self.statement.of(self.verdict.window).resets_at if self.verdict.window else None
-
-
-class Revision(NamedTuple):
-    """A change of a budget: each changed key with its value before and after, None where it is not
-    set and "invalid" where it was set to what no budget can hold; the budget that it made, and the
-    statement under it, None where the ledger is damaged.
-    """
-
-    changes: Mapping[str, tuple[object, object]]
-    budget: Budget
-    statement: Statement | None
-    warnings: tuple[str, ...]
+DEFAULT_TTL = timedelta(minutes=15)
+LONGEST_TTL = timedelta(hours=24)
+SHORTEST_TTL = timedelta(seconds=1)
 
 
 class Account:
@@ -96,7 +53,8 @@ class Account:
         self.persona = persona
         self.lock_timeout = lock_timeout
         self.clock = clock
-        self._file = home.persona_file(persona)
+        self._path = home.persona_file(persona)
+        self._file: PersonaFile | None = None
         self._ledger = Ledger(home.spend_dir(persona))
 
     def show(self) -> Statement:
@@ -105,12 +63,12 @@ class Account:
         Raises LedgerDamaged where the ledger as a whole cannot be relied on.
         """
         with _os_errors():
-            persona = read_persona(self.home, self.persona)
+            persona = self._read()
             now = self.clock()
             reading = self._ledger.read(now)
             if reading.damage is not None:
                 reading.sound()
-            return _statement(persona, persona.budget(), reading, now)
+            return statement_of(persona, persona.budget(), reading, now)
 
     def check(self, estimate: Decimal | None = None) -> Decision:
         """May a call that is expected to cost `estimate` USD be made? None: is anything left?
@@ -119,33 +77,103 @@ class Account:
         Raises InvalidEstimate.
         """
         if estimate is not None:
-            estimate = _checked(estimate, InvalidEstimate, "estimate")
+            estimate = checked_amount(estimate, InvalidEstimate, "estimate")
         with _os_errors():
-            persona = read_persona(self.home, self.persona)
-            budget = persona.budget()
+            persona = self._read()
             now = self.clock()
-            reading = self._ledger.read(now)
-            if budget.caps and budget.hard_cap:
-                reading.sound()
-            statement = _statement(persona, budget, reading, now)
-            usage = Usage(reading.tally.spent(now))
-            scope = Scope(self.persona, budget, usage, statement.warnings)
-            return Decision(decide((scope,), estimate), statement)
+            return self._decide(persona, self._ledger.read(now), estimate, now)
 
-    def charge(
-        self, cost: Decimal, *, model: str, surface: str = "cli", request_id: str | None = None
-    ) -> Row:
-        """Record a call that did cost `cost` USD; the row that is on the disk when this returns.
+    def reserve(
+        self,
+        estimate: Decimal,
+        *,
+        ttl: timedelta = DEFAULT_TTL,
+        hold_id: str | None = None,
+        on_expiry: OnExpiry = "book",
+        surface: str = "cli",
+        model: str = "unknown",
+    ) -> Reservation:
+        """Decide as `check` does and, unless the verdict is block, set `estimate` USD aside.
 
-        Recording never depends on judging: it needs the persona's file and a ledger that can be
-        appended to, not that either is sound. Without a request id one is made.
-        Raises InvalidCharge, PersonaNotFound, LedgerDamaged, LockTimeout, WriteFailed.
+        The hold counts against every window until it is settled, released or `ttl` (1 s to 24 h)
+        has passed; then it is booked as an unconfirmed row, or given back. Reserving an open hold
+        again with the same estimate changes nothing. Raises InvalidHold, Conflict, LockTimeout,
+        and what `check` raises.
         """
-        row = self._row(cost, model, surface, request_id)
+        estimate = checked_amount(estimate, InvalidEstimate, "estimate")
+        if not SHORTEST_TTL <= ttl <= LONGEST_TTL:
+            raise InvalidHold(f"a hold lasts 1 second to 24 hours, not {ttl.total_seconds():g} s")
+        hold_id = checked_id("hold", hold_id or f"hold_{os.urandom(8).hex()}")
+        checked_text("surface", surface)
+        checked_text("model", model)
         with _os_errors():
             self._require_persona()
-            self._ledger.append(row, row.ts, self.lock_timeout)
-        return row
+            now = self.clock()
+            with self._recording(now) as books:
+                reading = books.book_expired()
+                persona = self._read()
+                known = books.same_hold(hold_id, estimate)
+                if known is not None:
+                    return Reservation(self._decide(persona, reading, Decimal(0), now), known)
+                decision = self._decide(persona, reading, estimate, now)
+                if decision.verdict.level == "block":
+                    return Reservation(decision, None)
+                hold = Hold(hold_id, estimate, now, now + ttl, on_expiry, surface, model)
+                books.set_aside(hold)
+                return Reservation(decision, hold)
+
+    def charge(
+        self,
+        cost: Decimal,
+        *,
+        model: str,
+        surface: str = "cli",
+        request_id: str | None = None,
+        hold_id: str | None = None,
+        cost_source: str | None = None,
+    ) -> Receipt:
+        """Record a call that did cost `cost` USD; its row is on the disk when this returns.
+
+        Recording never depends on judging: it needs the persona's file and a ledger that can be
+        appended to, not that either is sound. Without a request id one is made; one that is on
+        record with the same facts is not recorded again. With `hold_id` the row settles that hold,
+        at more or less than was held. Raises InvalidCharge, Conflict, HoldNotFound,
+        PersonaNotFound, LedgerDamaged, LockTimeout, WriteFailed.
+        """
+        charge = Charge(cost, model, surface, request_id, hold_id=hold_id, cost_source=cost_source)
+        return self.charge_all((charge,))[0]
+
+    def charge_all(self, charges: Iterable[Charge]) -> tuple[Receipt, ...]:
+        """Record many calls with one write and one fsync; nothing is written unless all are valid.
+
+        Raises as `charge` does.
+        """
+        now = self.clock()
+        rows = (charge.row(self.persona, now) for charge in charges)
+        with _os_errors():
+            self._require_persona()
+            with self._recording(now) as books:
+                return books.record(rows)
+
+    def release(self, hold_id: str) -> Hold:
+        """Give a hold back, because its call was never made. Raises HoldNotFound, Conflict."""
+        checked_id("hold", hold_id)
+        with _os_errors():
+            self._require_persona()
+            now = self.clock()
+            with self._recording(now) as books:
+                return books.release(hold_id)
+
+    def void(self, request_id: str, reason: str) -> Row:
+        """Take a wrong charge back with a row of its own, at the time of the original.
+
+        Raises RequestNotFound, Conflict where it is voided already or is itself a void.
+        """
+        checked_text("reason", reason)
+        with _os_errors():
+            self._require_persona()
+            with self._recording(self.clock()) as books:
+                return books.void(request_id, reason)
 
     def set_budget(
         self, changes: Mapping[str, Decimal | bool | None], *, replace: bool = False, dry_run: bool = False
@@ -162,13 +190,13 @@ class Account:
         _check_wanted(wanted)
         with _os_errors():
             if dry_run:
-                before = read_persona(self.home, self.persona)
+                before = self._read()
                 after = before.with_text(persona_edit.edited(before, wanted))
                 after.budget()
             else:
                 self._require_persona()
                 with self._ledger.locked(self.lock_timeout):
-                    before = read_persona(self.home, self.persona)
+                    before = self._read()
                     after = before.with_text(persona_edit.edited(before, wanted))
                     after.budget()
                     if after.text != before.text:
@@ -186,44 +214,35 @@ class Account:
         reading = self._ledger.read(now)
         if reading.damage is not None:
             return Revision(changes, budget, None, (*after.warnings(), *reading.problems()))
-        statement = _statement(after, budget, reading, now)
+        statement = statement_of(after, budget, reading, now)
         return Revision(changes, budget, statement, statement.warnings)
 
     def _require_persona(self) -> None:
-        if not self._file.exists():
+        if not self._path.exists():
             raise self.home.not_found(self.persona)
 
-    def _row(self, cost: Decimal, model: str, surface: str, request_id: str | None) -> Row:
-        if request_id is None:
-            request_id = f"req_{os.urandom(16).hex()}"
-        for name, text in (("model", model), ("surface", surface), ("request id", request_id)):
-            if not 0 < len(text) <= MAX_TEXT:
-                raise InvalidCharge(f"the {name} must have 1 to {MAX_TEXT} characters, not {len(text)}")
-            if any("\ud800" <= char <= "\udfff" for char in text):
-                raise InvalidCharge(f"the {name} {text!r} is not valid Unicode")
-        usd = _checked(cost, InvalidCharge, "cost")
-        return Row(self.clock(), self.persona, surface, model, usd, request_id)
+    @contextmanager
+    def _recording(self, now: datetime) -> Iterator[Books]:
+        # Only what records needs an index, and the gate is asked more often than it is told.
+        from hal0_budget.books import open_books
 
+        with open_books(self._ledger, self.persona, now, self.lock_timeout) as books:
+            yield books
 
-def _statement(persona: PersonaFile, budget: Budget, reading: Reading, now: datetime) -> Statement:
-    spent = reading.tally.spent(now)
-    states = []
-    for window in WINDOWS:
-        cap = budget.caps.get(window)
-        if window == "per_call":
-            if cap is not None:
-                states.append(WindowState(window, cap, None, None, cap, None))
-            continue
-        left = None if cap is None else remaining(cap, spent[window])
-        states.append(WindowState(window, cap, spent[window], ZERO, left, window_end(window, now)))
-    return Statement(persona.path.stem, budget, tuple(states), (*persona.warnings(), *reading.problems()))
+    def _read(self) -> PersonaFile:
+        self._file = read_persona(self.home, self.persona, self._file)
+        return self._file
 
-
-def _checked(amount: Decimal, error: type[BudgetError], name: str) -> Decimal:
-    try:
-        return checked_usd(amount)
-    except ValueError as why:
-        raise error(f"{name} {amount} is not an amount in USD: {why}") from None
+    def _decide(
+        self, persona: PersonaFile, reading: Reading, estimate: Decimal | None, now: datetime
+    ) -> Decision:
+        budget = persona.budget()
+        if budget.caps and budget.hard_cap:
+            reading.sound()
+        statement = statement_of(persona, budget, reading, now)
+        usage = Usage({state.window: state.spent or ZERO for state in statement.windows}, reading.held)
+        scope = Scope(self.persona, budget, usage, statement.warnings)
+        return Decision(decide((scope,), estimate), statement)
 
 
 def _legible(table: Mapping[str, Any]) -> dict[str, object]:

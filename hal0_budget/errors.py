@@ -57,6 +57,13 @@ class InvalidCharge(BudgetError):
     exit_code = 64
 
 
+class InvalidHold(BudgetError):
+    """A time to live outside 1 second to 24 hours."""
+
+    code = "hold.invalid"
+    exit_code = 64
+
+
 class PersonaMalformed(BudgetError):
     """The persona file is not valid TOML, or its budget is not a valid budget."""
 
@@ -92,6 +99,20 @@ class PersonaNotFound(BudgetError):
     exit_code = 66
 
 
+class HoldNotFound(BudgetError):
+    """The persona has no such hold."""
+
+    code = "hold.not_found"
+    exit_code = 66
+
+
+class RequestNotFound(BudgetError):
+    """The persona's ledger has no such request id."""
+
+    code = "request.not_found"
+    exit_code = 66
+
+
 class InternalError(BudgetError):
     """A bug in this program."""
 
@@ -118,6 +139,13 @@ class PersonaChanged(BudgetError):
 
     code = "persona.changed"
     exit_code = 75
+
+
+class Conflict(BudgetError):
+    """This request id or hold was already used for something else."""
+
+    code = "conflict"
+    exit_code = 76
 
 
 class PermissionRefused(BudgetError):

@@ -62,6 +62,11 @@ def subtract(left: Decimal, right: Decimal) -> Decimal:
     return EXACT.subtract(left, right)
 
 
+def negative(amount: Decimal) -> Decimal:
+    """The exact negative."""
+    return EXACT.minus(amount)
+
+
 def multiply(left: Decimal, right: Decimal) -> Decimal:
     """The exact product."""
     return EXACT.multiply(left, right)

@@ -16,6 +16,34 @@ import pytest
 
 from hal0_budget import Account, Home, init
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--prove` runs every proof at its full size: `make prove`."""
+    parser.addoption("--prove", action="store_true", help="run the proofs of the promises at full size")
+
+
+class Proof:
+    """How large a proof is to be, and what it reached; the promise is the test's marker."""
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._request = request
+        self.is_full: bool = request.config.getoption("--prove")
+
+    def size(self, small: int, full: int) -> int:
+        """The size that fits `make test`, or the one that is promised."""
+        return full if self.is_full else small
+
+    def reached(self, figure: str) -> None:
+        """Note what was reached, for the table of `make prove`."""
+        self._request.node.user_properties.append(("figure", figure))
+
+
+@pytest.fixture
+def proof(request: pytest.FixtureRequest) -> Proof:
+    """The size of a proof, small in `make test` and full in `make prove`."""
+    return Proof(request)
+
+
 SAMPLES = Path(__file__).parent / "samples"
 COMMAND = Path(sys.executable).with_name("hal0-budget")
 

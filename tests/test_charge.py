@@ -21,7 +21,7 @@ from tests.conftest import SAMPLES, Cli, put_ledger
 # What takes from root the right to write what its mode forbids.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-all") if os.geteuid() == 0 else ()
 
-SHOW_KEYS = ["persona_id", "budget", "spend", "remaining", "windows", "warnings"]
+SHOW_KEYS = ["persona_id", "budget", "spend", "remaining", "windows", "unconfirmed_usd", "warnings"]
 CHARGE = ("charge", "hermes", "--cost", "0.10", "--model", "m", "--request-id", "r1")
 
 
@@ -48,7 +48,7 @@ def test_row_has_the_six_keys_in_order_and_the_cost_digit_by_digit(cli: Cli, led
 def test_json_has_exactly_the_promised_keys(cli: Cli) -> None:
     cli.json("set", "hermes", "--lifetime", "1")
     answer = cli.json(*CHARGE)
-    assert list(answer) == [*SHOW_KEYS, "recorded", "row"]
+    assert list(answer) == [*SHOW_KEYS, "recorded", "was_recorded", "overrun_usd", "row"]
     assert answer["recorded"] is True
     ts = datetime.fromisoformat(answer["row"].pop("ts"))
     assert ts.utcoffset() == timedelta(0)
@@ -165,12 +165,13 @@ def test_malformed_persona_is_charged_and_stderr_says_what_is_wrong(
     damage(home.persona_file("hermes"))
     done = cli(*CHARGE, "--json")
     assert done.returncode == 0
-    assert done.stderr.startswith("warning: the charge is recorded, but: ")
+    assert done.stderr.startswith("hal0-budget: the charge is recorded, but: ")
     assert str(home.persona_file("hermes")) in done.stderr
     answer = json.loads(done.stdout)
-    assert list(answer) == [*SHOW_KEYS, "recorded", "row"]
+    assert list(answer) == [*SHOW_KEYS, "recorded", "was_recorded", "overrun_usd", "row"]
     assert answer["recorded"] is True
-    assert {key for key in answer if answer[key] is None} == {"budget", "spend", "remaining", "windows"}
+    unknown = {"budget", "spend", "remaining", "windows", "unconfirmed_usd", "overrun_usd"}
+    assert {key for key in answer if answer[key] is None} == unknown
     assert [row["request_id"] for row in rows(ledger)] == ["r1"]
 
 

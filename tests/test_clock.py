@@ -89,7 +89,7 @@ def test_charge_by_a_clock_that_jumped_back_is_recorded_and_counts(
 ) -> None:
     hermes.charge(COST, model="m")
     clock.now = NOON - jump
-    row = hermes.charge(COST, model="m")
+    row = hermes.charge(COST, model="m").row
     assert row.ts == clock.now
     assert ledger.read_bytes().endswith(row.line())
     assert set(spent(hermes).values()) == {COST * 2}
@@ -130,7 +130,7 @@ def test_budget_opens_again_only_once_the_future_has_passed(hermes: Account, clo
 
 
 def test_rows_of_the_far_past_and_future_belong_where_they_say(hermes: Account, ledger: Path) -> None:
-    line = hermes.charge(COST, model="m").line().decode()
+    line = hermes.charge(COST, model="m").row.line().decode()
     for ts in ("0001-01-01T00:00:00+00:00", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59.999999+00:00"):
         with ledger.open("a") as file:
             file.write(line.replace(NOON.isoformat(timespec="microseconds"), ts))
@@ -185,7 +185,7 @@ def test_every_sum_is_exact_however_the_clock_jumps(
     for step, cost, action in steps:
         clock.now += step
         if action == "charge":
-            charged.append((hermes.charge(cost, model="m").ts.isoformat(), cost))
+            charged.append((hermes.charge(cost, model="m").row.ts.isoformat(), cost))
         elif action == "forget":
             (home.spend_dir("hermes") / "spend.checkpoint").unlink(missing_ok=True)
         for window, found in spent(hermes).items():

@@ -35,7 +35,7 @@ def charge_often(home: Home, name: str, acknowledged: Path, count: int) -> None:
     account = Account(home, "hermes", lock_timeout=30)
     with acknowledged.open("ab", buffering=0) as file:
         for number in range(count):
-            row = account.charge(COST, model="m", request_id=f"{name}-{number}")
+            row = account.charge(COST, model="m", request_id=f"{name}-{number}").row
             file.write(f"{row.request_id}\n".encode())
 
 

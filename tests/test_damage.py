@@ -177,7 +177,7 @@ class Damage(NamedTuple):
     says: str
 
 
-OTHER = "not the one that belongs to"
+OTHER = "not the one of"
 CHARGED = {
     "deleted": Damage(lambda _: None, "shorter"),
     "emptied": Damage(lambda _: b"", "shorter"),

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, BudgetError, Home, init
-from hal0_budget.store import ledger as ledger_module
+from hal0_budget.store import writer as writer_module
 from hal0_budget.store.rows import parse_row
 from tests.conftest import NOON, Cli
 
@@ -102,7 +102,7 @@ def test_charge_killed_at_any_step_loses_no_acknowledged_row(
 ) -> None:
     acknowledged = []
     if state == "torn":
-        acknowledged = [account.charge(COST, model="m").request_id for _ in range(3)]
+        acknowledged = [account.charge(COST, model="m").row.request_id for _ in range(3)]
         tear(ledger)
     root = account.home.root
     with restored(root):
@@ -118,7 +118,7 @@ def test_charge_killed_at_any_step_loses_no_acknowledged_row(
             assert done.stdout == "", "acknowledged before it was done"
             account.show()
             assert account.check(COST).verdict.level == "allow"
-            acknowledged_now = [*acknowledged, account.charge(COST, model="m").request_id]
+            acknowledged_now = [*acknowledged, account.charge(COST, model="m").row.request_id]
             found = ids(ledger)
             assert [one for one in found if one != "killed"] == acknowledged_now, f"{name} {number}"
             assert found.count("killed") <= 1
@@ -191,7 +191,7 @@ def test_row_in_a_ledger_that_was_moved_meanwhile_is_not_acknowledged(
 
 
 def test_readers_change_neither_ledger_nor_persona(account: Account, ledger: Path, trace: Trace) -> None:
-    row = account.charge(COST, model="m")
+    row = account.charge(COST, model="m").row
     for command in (("check", "hermes"), ("check", "hermes", "--estimate", "1"), ("show", "hermes")):
         with ledger.open("ab") as file:
             file.write(row.line())
@@ -224,7 +224,7 @@ def largest_file(size: int) -> Iterator[None]:
 def test_row_that_does_not_fit_at_any_byte_is_not_acknowledged(
     state: str, account: Account, ledger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "_TEAR_GRACE", 0)  # nobody else finishes these tears
+    monkeypatch.setattr(writer_module, "_TEAR_GRACE", 0)  # nobody else finishes these tears
     account.charge(COST, model="m", request_id="0" * 8)
     if state == "torn":
         tear(ledger)
@@ -268,7 +268,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 128 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.skip(f"cannot mount a tmpfs here: {done.stderr.strip()}")
@@ -282,14 +282,14 @@ def test_full_disk_acknowledges_nothing_that_is_not_whole_and_heals_by_itself(sm
     cli, account = Cli(home.root), Account(home, "hermes", clock=lambda: NOON)
     account.set_budget({"lifetime_usd": Decimal(1_000_000)})
     ledger = home.spend_dir("hermes") / "spend.jsonl"
-    acknowledged = [account.charge(COST, model="m").request_id]
+    acknowledged = [account.charge(COST, model="m").row.request_id]
     filler = small_disk / "filler"
     for keep in (3000, 1000, 0):
         free = os.statvfs(small_disk)
         filler.write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - keep)))
         while True:
             try:
-                acknowledged.append(account.charge(COST, model="m" * 50).request_id)
+                acknowledged.append(account.charge(COST, model="m" * 50).row.request_id)
             except BudgetError as error:
                 assert error.exit_code == 74
                 break
@@ -298,7 +298,7 @@ def test_full_disk_acknowledges_nothing_that_is_not_whole_and_heals_by_itself(sm
         assert cli("check", "hermes", "--estimate", "1").returncode == 0
         assert cli("show", "hermes").returncode == 0
         filler.unlink()
-        acknowledged.append(account.charge(COST, model="m").request_id)
+        acknowledged.append(account.charge(COST, model="m").row.request_id)
     found = [one for one in ids(ledger) if one in set(acknowledged)]
     assert found == acknowledged
     rows = [

@@ -128,7 +128,11 @@ def unescaped(escape: re.Match[str]) -> str:
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["piped", "on a terminal"])
 @FEW
-@given(texts=st.lists(st.tuples(hostile, hostile, hostile), min_size=12, max_size=12))
+@given(
+    texts=st.lists(
+        st.tuples(hostile, hostile, hostile), min_size=12, max_size=12, unique_by=lambda text: text[2]
+    )
+)
 def test_charge_writes_one_row_and_says_one_inert_line(
     terminal: bool, texts: list[tuple[str, str, str]]
 ) -> None:
@@ -157,7 +161,7 @@ def test_charge_writes_one_row_and_says_one_inert_line(
         assert rows.isascii()
         expected = [dict(zip(("model", "surface", "request_id"), text, strict=True)) for text in texts]
         assert [fields(row) for row in answers] == expected
-        assert [fields(json.loads(row)) for row in rows.split(b"\n")[:-1]] == 2 * expected
+        assert [fields(json.loads(row)) for row in rows.split(b"\n")[:-1]] == expected
 
 
 def fields(row: dict[str, Any]) -> dict[str, Any]:
@@ -243,7 +247,7 @@ def test_text_that_is_no_text_is_refused_and_says_so_inertly(cli: Cli, ledger: P
 
 
 def test_nul_in_the_text_of_a_library_call_is_a_character_of_its_row(account: Account, ledger: Path) -> None:
-    row = account.charge(Decimal(1), model="a\0b\n", request_id="\0")
+    row = account.charge(Decimal(1), model="a\0b\n", request_id="\0").row
     assert ledger.read_bytes().count(b"\n") == 1
     assert row.model == "a\0b\n"
     assert account.show().of("lifetime").spent == Decimal(1)

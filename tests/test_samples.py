@@ -25,10 +25,10 @@ def test_torn_tail_is_sealed_by_the_next_charge_with_both_sides_intact(
     torn = put_ledger(ledger, "torn.jsonl")
     before = account.show().of("lifetime").spent
     assert before is not None
-    row = account.charge(Decimal("0.25"), model="m", request_id="after the tear")
+    receipt = account.charge(Decimal("0.25"), model="m", request_id="after the tear")
     after = ledger.read_bytes()
     assert after.startswith(torn)
-    assert after.endswith(b"\n" + row.line())
+    assert after.endswith(b"\n" + receipt.row.line())
     assert account.show().of("lifetime").spent == before + Decimal("0.25")
     assert account.show().warnings == ()
     assert account.check(Decimal(1)).verdict.level == "allow"

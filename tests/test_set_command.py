@@ -17,7 +17,7 @@ from tests.conftest import Cli
 # What takes from root the right to write what its mode forbids.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-all") if os.geteuid() == 0 else ()
 
-SHOW_KEYS = ["persona_id", "budget", "spend", "remaining", "windows", "warnings"]
+SHOW_KEYS = ["persona_id", "budget", "spend", "remaining", "windows", "unconfirmed_usd", "warnings"]
 
 
 @pytest.fixture

@@ -63,6 +63,7 @@ def test_json_has_exactly_the_promised_keys(cli: Cli, hermes: Account) -> None:
                 ("lifetime", Decimal("0.5"), spent, 0, 0),
             )
         ],
+        "unconfirmed_usd": 0,
         "warnings": [],
     }
     assert resets["per_call"] is None

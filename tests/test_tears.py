@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, BudgetError, Row
-from hal0_budget.store import ledger as ledger_module
+from hal0_budget.store import writer as writer_module
 from hal0_budget.store.rows import parse_row, seal_of
 
 FIRST = Decimal("0.5")
@@ -41,7 +41,7 @@ TORN = {
 @pytest.fixture(autouse=True)
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else finishes these tears, so none of a thousand is waited for."""
-    monkeypatch.setattr(ledger_module, "_TEAR_GRACE", 0)
+    monkeypatch.setattr(writer_module, "_TEAR_GRACE", 0)
 
 
 def hal0_sum(ledger: bytes) -> float:
@@ -76,7 +76,7 @@ def lay_and_charge(account: Account, ledger: Path, torn: bytes) -> bytes:
     account.charge(FIRST, model="m", request_id="first")
     before = ledger.read_bytes() + torn
     ledger.write_bytes(before)
-    row = account.charge(LAST, model="m", request_id="last")
+    row = account.charge(LAST, model="m", request_id="last").row
     after = ledger.read_bytes()
     assert after.startswith(before), "the torn bytes were touched"
     assert after.endswith(b"\n" + row.line()), "the next row does not stand on a line of its own"
@@ -182,7 +182,7 @@ def test_row_of_another_writer_that_ends_while_we_wait_is_left_as_it_is(
     with ledger.open("ab", buffering=0) as hal0:
         hal0.write(row[:70])
         monkeypatch.setattr(time, "sleep", lambda _: hal0.write(row[70:]))
-        last = account.charge(LAST, model="m")
+        last = account.charge(LAST, model="m").row
     assert ledger.read_bytes().endswith(b"\n" + row + last.line())
     assert_sum(account, ledger, FIRST + 3 + LAST)
 
@@ -199,7 +199,7 @@ def test_row_of_another_writer_that_ends_as_we_seal_is_counted_once(
             hal0.write(row[70:])
             return seal_of(fragment)
 
-        monkeypatch.setattr(ledger_module, "seal_of", too_late)
+        monkeypatch.setattr(writer_module, "seal_of", too_late)
         account.charge(LAST, model="m")
     assert row in ledger.read_bytes()
     assert_sum(account, ledger, FIRST + 3 + LAST)

@@ -174,13 +174,14 @@ def test_bars_are_ascii_where_the_encoding_is_not_utf_8(
 
 
 def test_letter_that_the_encoding_lacks_is_escaped(spending: Cli) -> None:
+    spending("charge", "hermes", "--cost", "0", "--model", "m", "--request-id", "Ωmega")
     command = ("charge", "hermes", "--cost", "0", "--model", "m", "--request-id", "Ωmega")
     said = {
         name: on_terminal(spending, *command, env={"PYTHONIOENCODING": name}) for name in ("utf-8", "ascii")
     }
     assert said == {
-        "utf-8": "charged $0.0000 to hermes: request Ωmega\n",
-        "ascii": "charged $0.0000 to hermes: request \\u03a9mega\n",
+        "utf-8": "on record already: $0.0000 to hermes: request Ωmega\n",
+        "ascii": "on record already: $0.0000 to hermes: request \\u03a9mega\n",
     }
 
 

@@ -7,27 +7,33 @@ from typing import Annotated, Any
 import typer
 
 from hal0_budget.account import Account
+from hal0_budget.charges import Charge
+from hal0_budget.cli.answer import amount_of, statement_body
 from hal0_budget.cli.options import Agent, AsJson, LockWait, Persona, PersonasDir, Quiet, Root, home_of
-from hal0_budget.cli.render import Result, statement_body
-from hal0_budget.errors import BudgetError, InvalidCharge
-from hal0_budget.money import dollars, parse_usd
+from hal0_budget.cli.render import Result
+from hal0_budget.errors import BudgetError, InvalidCharge, UsageError
+from hal0_budget.money import dollars, total
+from hal0_budget.results import Receipt
 from hal0_budget.store.lock import DEFAULT_TIMEOUT
 
 
 def charge(
     persona: Persona,
-    cost: Annotated[
-        str, typer.Option("--cost", metavar="USD", help="What the call did cost.", show_default=False)
-    ],
-    model: Annotated[
-        str, typer.Option("--model", metavar="NAME", help="The model called.", show_default=False)
-    ],
+    cost: Annotated[str | None, typer.Option("--cost", metavar="USD", help="What the call did cost.")] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="The model called.")] = None,
     surface: Annotated[
         str, typer.Option("--surface", metavar="NAME", help="The paid service called.")
     ] = "cli",
     request_id: Annotated[
         str | None,
         typer.Option("--request-id", metavar="ID", help="The provider's id of the call; else one is made."),
+    ] = None,
+    hold: Annotated[
+        str | None, typer.Option("--hold", metavar="ID", help="The hold that this charge settles.")
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option("--batch", metavar="FILE|-", help="Record a file of charges, as JSON lines, instead."),
     ] = None,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
     root: Root = None,
@@ -36,21 +42,41 @@ def charge(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Result:
-    """Record what one call did cost. When this ends in 0, the row is on the disk.
+    """Record what a call did cost.
 
-    Records even where the persona is malformed or the ledger damaged, and says on stderr what is wrong.
+    When this ends in 0, the row is on the disk. Needs --cost and --model, or --batch. A request id that
+    is on record with the same facts is not recorded again. Records even where the persona is malformed
+    or the ledger damaged, and says on stderr what is wrong.
     """
-    try:
-        usd = parse_usd(cost)
-    except ValueError as error:
-        raise InvalidCharge(f"--cost {cost!r} is not an amount in USD: {error}") from None
     account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
-    row = account.charge(usd, model=model, surface=surface, request_id=request_id)
-    body, warnings = _after(account)
+    if batch is not None:
+        if (cost, model, request_id, hold) != (None, None, None, None):
+            raise UsageError("--batch stands alone: the file says what each call was and did cost")
+        from hal0_budget.cli.batch import read_batch
+        from hal0_budget.cli.progress import tracked
+
+        charges = read_batch(batch, persona)
+        return _recorded_all(account, account.charge_all(tracked(charges, "charging")))
+    if cost is None or model is None:
+        raise UsageError(f"charge needs {'--cost' if cost is None else '--model'}, or --batch")
+    usd = amount_of("--cost", cost, InvalidCharge)
+    (receipt,) = account.charge_all((Charge(usd, model, surface, request_id, hold_id=hold),))
+    return _recorded(account, receipt)
+
+
+def _recorded(account: Account, receipt: Receipt) -> Result:
+    row = receipt.row
+    body, warnings, errors = _after(account)
+    verb = "on record already:" if receipt.was_recorded else "charged"
+    notes = []
+    if receipt.overrun is not None:
+        notes.append(f"overrun: the call did cost {dollars(receipt.overrun)} more than was held")
     return Result(
         data={
             **body,
             "recorded": True,
+            "was_recorded": receipt.was_recorded,
+            "overrun_usd": receipt.overrun,
             "row": {
                 "ts": row.ts,
                 "surface": row.surface,
@@ -59,17 +85,37 @@ def charge(
                 "request_id": row.request_id,
             },
         },
-        lines=[f"charged {dollars(row.cost_usd)} to {persona}: request {row.request_id}"],
+        lines=[f"{verb} {dollars(row.cost_usd)} to {account.persona}: request {row.request_id}"],
+        notes=notes,
         warnings=warnings,
+        errors=errors,
     )
 
 
-def _after(account: Account) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The account after the charge, where it can be told; nothing here can undo the charge."""
+def _recorded_all(account: Account, receipts: tuple[Receipt, ...]) -> Result:
+    body, warnings, errors = _after(account)
+    new = [receipt.row.cost_usd for receipt in receipts if not receipt.was_recorded]
+    known = len(receipts) - len(new)
+    return Result(
+        data={**body, "recorded": True, "charges": len(new), "were_recorded": known, "cost_usd": total(new)},
+        lines=[
+            f"charged {dollars(total(new))} to {account.persona}: {len(new)} calls"
+            + (f", {known} more were on record already" if known else "")
+        ],
+        warnings=warnings,
+        errors=errors,
+    )
+
+
+def _after(account: Account) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
+    """The account after the charge, its warnings, and why it cannot be told where it cannot.
+
+    Nothing here can undo the charge.
+    """
     try:
         statement = account.show()
     except BudgetError as error:
-        warning = f"the charge is recorded, but: {error.message}"
-        unknown = dict.fromkeys(("budget", "spend", "remaining", "windows"))
-        return {"persona_id": account.persona, **unknown, "warnings": [warning]}, (warning,)
-    return statement_body(statement), statement.warnings
+        problem = f"the charge is recorded, but: {error.message}"
+        unknown = dict.fromkeys(("budget", "spend", "remaining", "windows", "unconfirmed_usd"))
+        return {"persona_id": account.persona, **unknown, "warnings": [problem]}, (), (problem,)
+    return statement_body(statement), statement.warnings, ()

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from hal0_budget.errors import UsageError
+from hal0_budget.errors import InvalidHold, UsageError
 from hal0_budget.store.layout import DEFAULT_AGENT, DEFAULT_ROOT, Home
 
 ENV_ROOT = "HAL0_BUDGET_ROOT"
 ENV_PERSONAS_DIR = "HAL0_PERSONAS_DIR"
 ENV_AGENT = "HAL0_AGENT"
+
+_UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
 
 Color = Literal["auto", "always", "never"]
 
@@ -37,7 +41,7 @@ class Output:
     def foreseen(cls, argv: Sequence[str]) -> Output:
         """The answer that a command line asks for which turned out not to parse."""
         pairs = {*pairwise(argv), *(tuple(word.split("=", 1)) for word in argv)}
-        if ("--format", "nagios") in pairs:
+        if "check" in argv and ("--format", "nagios") in pairs:
             return cls("nagios")
         return cls("json") if "--json" in argv or ("--format", "json") in pairs else cls()
 
@@ -102,6 +106,9 @@ LockWait = Annotated[
         help="How long to wait for other commands.",
     ),
 ]
+Ttl = Annotated[
+    str, typer.Option("--ttl", metavar="TIME", help="How long the hold lasts, 1s to 24h, as in 90s, 15m, 2h.")
+]
 Persona = Annotated[str, typer.Argument(metavar="PERSONA", help="The persona's id.", show_default=False)]
 
 
@@ -116,6 +123,14 @@ def home_of(root: str | None, personas_dir: str | None, agent: str | None) -> Ho
         _given(agent, "--agent", ENV_AGENT) or DEFAULT_AGENT,
         Path(personas) if personas else None,
     )
+
+
+def ttl_of(text: str) -> timedelta:
+    """The time that `90s`, `15m` or `2h` writes. Raises InvalidHold."""
+    found = re.fullmatch(r"([0-9]{1,6})([smh])", text)
+    if not found:
+        raise InvalidHold(f"--ttl {text!r} is not a time such as 90s, 15m or 2h")
+    return int(found[1]) * _UNITS[found[2]]
 
 
 def _given(value: str | None, option: str, variable: str) -> str | None:

@@ -10,13 +10,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple, TextIO
 
-from hal0_budget.account import Statement
+from hal0_budget.cli.answer import ALLOW, BLOCK, WARN, headline
 from hal0_budget.cli.options import Output
 from hal0_budget.errors import BudgetError, WriteFailed
 from hal0_budget.money import dollars, plain
+from hal0_budget.results import Statement
 from hal0_budget.windows import label
 
-ALLOW, WARN, BLOCK = 0, 10, 20
 _NAGIOS = {ALLOW: (0, "OK"), WARN: (1, "WARNING"), BLOCK: (2, "CRITICAL")}
 _NAGIOS_UNKNOWN = (3, "UNKNOWN")
 
@@ -24,12 +24,15 @@ _NAGIOS_UNKNOWN = (3, "UNKNOWN")
 class Result(NamedTuple):
     """What a command has to say: one JSON object, or lines and statements; and its exit code.
 
-    `warnings` go to stderr; `perfdata` is for `--format nagios` alone.
+    `notes`, `warnings` and `errors` go to stderr, errors even where it is to be quiet; `perfdata`
+    is for `--format nagios` alone.
     """
 
     data: Mapping[str, Any]
     lines: Sequence[str] = ()
     statements: Sequence[Statement] = ()
+    notes: Sequence[str] = ()
+    errors: Sequence[str] = ()
     warnings: Sequence[str] = ()
     exit_code: int = 0
     perfdata: Sequence[str] = ()
@@ -40,16 +43,18 @@ def emit(result: Result, output: Output) -> int:
 
     Raises WriteFailed where the answer could not be delivered.
     """
+    for error in result.errors:
+        complain(f"hal0-budget: {error}")
     if not output.quiet:
-        for warning in result.warnings:
-            complain(f"warning: {warning}")
+        for line in (*result.notes, *(f"warning: {warning}" for warning in result.warnings)):
+            complain(line)
     if output.style == "nagios":
         code, word = _NAGIOS.get(result.exit_code, _NAGIOS_UNKNOWN)
         _deliver(_nagios_line(word, " ".join(result.lines), result.perfdata))
         return code
     if output.quiet:
         return result.exit_code
-    if output.style == "json":
+    if output.style == "json" and result.data:
         _deliver(json_text(result.data) + "\n")
         return result.exit_code
     text = "".join(printable(line) + "\n" for line in result.lines)
@@ -110,37 +115,6 @@ def json_text(value: Any) -> str:
             return json.dumps(value)
 
 
-def statement_body(statement: Statement) -> dict[str, Any]:
-    """The keys of `show`, which `set` and `charge` answer too."""
-    by_window = {state.window: state for state in statement.windows}
-    return {
-        "persona_id": statement.persona,
-        "budget": statement.budget.to_table(),
-        "spend": {
-            "today_usd": by_window["daily"].spent,
-            "mtd_usd": by_window["monthly"].spent,
-            "lifetime_usd": by_window["lifetime"].spent,
-        },
-        "remaining": {
-            f"{state.window}_usd": state.remaining
-            for state in statement.windows
-            if state.remaining is not None
-        },
-        "windows": [
-            {
-                "window": state.window,
-                "cap_usd": state.cap,
-                "spent_usd": state.spent,
-                "held_usd": state.held,
-                "remaining_usd": state.remaining,
-                "resets_at": state.resets_at,
-            }
-            for state in statement.windows
-        ],
-        "warnings": list(statement.warnings),
-    }
-
-
 def _statements(statements: Sequence[Statement], output: Output) -> str:
     if _is_for_a_person(output):
         from hal0_budget.cli import table
@@ -170,14 +144,14 @@ def _plain_table(statement: Statement) -> str:
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 5)), row[5]]
         lines.append("  " + "  ".join(cells))
+    if statement.unconfirmed:
+        lines.append(unconfirmed_line(statement))
     return "\n".join(lines) + "\n"
 
 
-def headline(statement: Statement) -> str:
-    """The persona, and how its caps bind."""
-    if not statement.budget.caps:
-        return f"{statement.persona}: no caps are set, every paid call is allowed"
-    return f"{statement.persona}: {'a breach blocks' if statement.budget.hard_cap else 'a breach only warns'}"
+def unconfirmed_line(statement: Statement) -> str:
+    """What of the spending is an estimate of a call that was never answered."""
+    return f"  unconfirmed: {dollars(statement.unconfirmed)} of it, booked for holds that expired"
 
 
 def _nagios_line(word: str, text: str, perfdata: Sequence[str]) -> str:

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from hal0_budget.account import Account, Revision
+from hal0_budget.account import Account
 from hal0_budget.budget import CAP_KEYS
+from hal0_budget.cli.answer import statement_body
 from hal0_budget.cli.options import Agent, AsJson, LockWait, Persona, PersonasDir, Quiet, Root, home_of
-from hal0_budget.cli.render import Result, statement_body
+from hal0_budget.cli.render import Result
 from hal0_budget.errors import InvalidBudget, UsageError
 from hal0_budget.money import parse_usd, plain
+from hal0_budget.results import Revision
 from hal0_budget.store.lock import DEFAULT_TIMEOUT
 
 
@@ -96,7 +98,7 @@ def _body(persona: str, revision: Revision, *, dry_run: bool) -> dict[str, objec
         body = {
             "persona_id": persona,
             "budget": revision.budget.to_table(),
-            **dict.fromkeys(("spend", "remaining", "windows")),
+            **dict.fromkeys(("spend", "remaining", "windows", "unconfirmed_usd")),
             "warnings": revision.warnings,
         }
     changes = [{"key": key, "from": old, "to": new} for key, (old, new) in revision.changes.items()]

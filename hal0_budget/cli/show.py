@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from hal0_budget.account import Account, Statement
+from hal0_budget.account import Account
+from hal0_budget.cli.answer import statement_body
 from hal0_budget.cli.options import Agent, AsJson, ColorWhen, PersonasDir, Quiet, Root, home_of
-from hal0_budget.cli.render import Result, error_body, statement_body
+from hal0_budget.cli.render import Result, error_body
 from hal0_budget.errors import BudgetError
+from hal0_budget.results import Statement
 
 
 def show(
@@ -35,18 +37,23 @@ def show(
     statements: list[Statement] = []
     bodies: list[dict[str, Any]] = []
     warnings: list[str] = []
+    errors: list[str] = []
     code = 0
     for name in home.persona_ids():
         try:
             statement = Account(home, name).show()
         except BudgetError as error:
             bodies.append({"persona_id": name, **error_body(error)})
-            warnings.append(error.message)
+            errors.append(error.message)
             code = max(code, error.exit_code)
         else:
             statements.append(statement)
             bodies.append(statement_body(statement))
             warnings.extend(statement.warnings)
     return Result(
-        {"agent": home.agent, "personas": bodies}, statements=statements, warnings=warnings, exit_code=code
+        {"agent": home.agent, "personas": bodies},
+        statements=statements,
+        errors=errors,
+        warnings=warnings,
+        exit_code=code,
     )

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hal0_budget.account import Statement, WindowState
-from hal0_budget.cli.render import headline, printable
+from hal0_budget.cli.answer import headline
+from hal0_budget.cli.render import printable, unconfirmed_line
 from hal0_budget.money import add, dollars
+from hal0_budget.results import Statement, WindowState
 from hal0_budget.verdict import remaining
 from hal0_budget.windows import label
 
@@ -43,6 +44,8 @@ def drawn(statements: Sequence[Statement], stream: TextIO) -> str:
             else:
                 for line in _lines(statement):
                     console.print(line)
+            if statement.unconfirmed:
+                console.print(Text(unconfirmed_line(statement)))
     return capture.get()
 
 

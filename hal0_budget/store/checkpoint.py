@@ -39,21 +39,22 @@ class CheckpointUnusable(Exception):
 
 
 class Checkpoint(NamedTuple):
-    """A tally, and the CRC-32 of the last bytes that it covers."""
+    """A tally, the CRC-32 of the last bytes that it covers, and whether there is a journal of holds."""
 
     tally: Tally
     crc: int
+    has_holds: bool
 
     @classmethod
-    def of(cls, tally: Tally, ledger: int) -> Checkpoint:
+    def of(cls, tally: Tally, ledger: int, *, has_holds: bool) -> Checkpoint:
         """The checkpoint of a tally of the open file `ledger`."""
-        return cls(tally, _last_crc(ledger, tally.size))
+        return cls(tally, last_crc(ledger, tally.size), has_holds)
 
     def matches(self, ledger: int) -> bool:
         """Whether the open file `ledger` still begins as it did, as far as its size and the last
         bytes covered tell.
         """
-        return os.fstat(ledger).st_size >= self.tally.size and _last_crc(ledger, self.tally.size) == self.crc
+        return os.fstat(ledger).st_size >= self.tally.size and last_crc(ledger, self.tally.size) == self.crc
 
 
 def load(path: Path) -> Checkpoint | None:
@@ -105,7 +106,8 @@ def _checked_body(line: bytes) -> bytes | None:
     return body if found and head == b"%s%d" % (_HEAD, crc32(body)) else None
 
 
-def _last_crc(ledger: int, size: int) -> int:
+def last_crc(ledger: int, size: int) -> int:
+    """The CRC-32 of the last bytes of the first `size` of an open file: what tells it from another."""
     length = min(size, _MATCHED)
     return crc32(os.pread(ledger, length, size - length))
 
@@ -116,10 +118,12 @@ def _to_json(checkpoint: Checkpoint) -> dict[str, object]:
         "version": VERSION,
         "size": tally.size,
         "crc": checkpoint.crc,
+        "has_holds": checkpoint.has_holds,
         "lines": tally.lines,
         "rows": tally.rows,
         "torn": tally.torn,
         "lifetime": plain(tally.lifetime),
+        "unconfirmed": plain(tally.unconfirmed),
         "hours_from": tally.hours_from,
         "hours": {hour: plain(usd) for hour, usd in tally.hours.items()},
         "days": {day: plain(usd) for day, usd in tally.days.items()},
@@ -137,8 +141,9 @@ def _from_json(found: dict[str, Any]) -> Checkpoint:
     tally.rows = found["rows"]
     tally.torn = found["torn"]
     tally.lifetime = Decimal(found["lifetime"])
+    tally.unconfirmed = Decimal(found["unconfirmed"])
     tally.hours = {hour: Decimal(usd) for hour, usd in found["hours"].items()}
     tally.days = {day: Decimal(usd) for day, usd in found["days"].items()}
     tally.bad_count = found["bad_count"]
     tally.bad_lines = [BadLine(line, byte, why) for line, byte, why in found["bad_lines"]]
-    return Checkpoint(tally, found["crc"])
+    return Checkpoint(tally, found["crc"], found["has_holds"])

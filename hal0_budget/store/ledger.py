@@ -1,37 +1,45 @@
-"""The ledger of one persona: appended to durably, read incrementally, never edited.
+"""The ledger of one persona, as readers see it: incremental, lock-free, never edited.
 
 hal0's own server appends to the same file without our lock, so a reader takes whole lines as
-they come and ignores the fragment at the end, and a writer never truncates.
+they come and ignores the fragment at the end. What holds set aside is read along with it, because
+the row that settles a hold stands in the ledger.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
-from hal0_budget.errors import LedgerDamaged, LockTimeout, WriteFailed
+from hal0_budget.errors import LedgerDamaged, LockTimeout
 from hal0_budget.store import checkpoint
 from hal0_budget.store.checkpoint import Checkpoint, CheckpointUnusable
-from hal0_budget.store.durable import NotRegular, make_dirs, opened, sync_dir, write_whole
-from hal0_budget.store.lock import locked
-from hal0_budget.store.rows import Row, seal_of
+from hal0_budget.store.durable import NotRegular, make_dirs, opened
+from hal0_budget.store.holds import Holds, HoldsDamaged
+from hal0_budget.store.lock import Lock
 from hal0_budget.store.tally import BadLine, Tally
 
 # A block of a scan, and the longest line: one that fills a block is refused unread.
 BLOCK = 256 * 1024
 
-# How long another writer may take to finish a row that looks torn.
-_TEAR_GRACE = 0.02
+LEDGER = "spend.jsonl"
+CHECKPOINT = "spend.checkpoint"
+HOLDS = "spend.holds"
+INDEX = "spend.index"
+LOCK = "spend.lock"
+
+
+class NotALedger(Exception):
+    """What stands in the ledger's place cannot be it; says why."""
 
 
 class Reading(NamedTuple):
-    """What a ledger adds up to, as far as it can be told.
+    """What a ledger adds up to and what is held beside it, as far as it can be told.
 
     `damage` says why the sum cannot be relied on as a whole; the tally then is the high-water
     mark that the checkpoint remembers. Unreadable lines are in the tally.
@@ -39,12 +47,13 @@ class Reading(NamedTuple):
 
     path: Path
     tally: Tally
+    held: Decimal
     damage: str | None = None
 
     def problems(self) -> tuple[str, ...]:
         """A sentence for the damage and for each unreadable line; empty for a sound ledger."""
         found = [] if self.damage is None else [f"{self.path}: {self.damage}"]
-        found += [_bad_line(self.path, bad) for bad in self.tally.bad_lines]
+        found += [bad_line(self.path, bad) for bad in self.tally.bad_lines]
         if unnamed := self.tally.bad_count - len(self.tally.bad_lines):
             found.append(f"{self.path}: {unnamed} more unreadable lines")
         return tuple(found)
@@ -55,17 +64,12 @@ class Reading(NamedTuple):
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise LedgerDamaged(
-                f"{problems[0]}{more}; mend or restore the ledger, then delete "
-                f"{self.path.with_name(CHECKPOINT)} to count it afresh",
+                f"{problems[0]}{more}; to see all and set it right: hal0-budget verify "
+                f"{self.path.parent.name} --repair",
                 path=str(self.path),
                 problems=list(problems),
             )
         return self
-
-
-LEDGER = "spend.jsonl"
-CHECKPOINT = "spend.checkpoint"
-LOCK = "spend.lock"
 
 
 class Ledger:
@@ -75,7 +79,9 @@ class Ledger:
         self.dir = spend_dir
         self.path = spend_dir / LEDGER
         self.checkpoint = spend_dir / CHECKPOINT
-        self.lock = spend_dir / LOCK
+        self.index = spend_dir / INDEX
+        self.lock = Lock(spend_dir / LOCK)
+        self.holds = Holds(spend_dir / HOLDS)
 
     def read(self, now: datetime) -> Reading:
         """What the ledger adds up to, and whether that can be relied on.
@@ -83,101 +89,64 @@ class Ledger:
         Reads the rows that came after the checkpoint, or all where there is none, and refreshes
         the checkpoint where that is possible without waiting. Raises OSError.
         """
-        reading, fresh = self._read(now)
-        if fresh is not None:
-            with suppress(OSError, LockTimeout), locked(self.lock, 0):
+        reading, fresh = self.look(now)
+        # The journal of holds must hear of settled ones before a checkpoint passes their rows.
+        if fresh is not None and not fresh.tally.settled:
+            with suppress(OSError, LockTimeout), self.lock.held(0):
                 self._save_if_newer(fresh)
         return reading
-
-    def append(self, row: Row, now: datetime, lock_timeout: float) -> None:
-        """Record a row: when this returns, it is on the disk.
-
-        Raises LedgerDamaged where what stands there is no file; LockTimeout; WriteFailed and
-        OSError where the row may not be on the disk.
-        """
-        with self.locked(lock_timeout):
-            try:
-                self._append(row)
-            except NotRegular as error:
-                raise LedgerDamaged(f"{self.path}: {error.strerror}", path=str(self.path)) from None
-            # The row is on the disk; without a checkpoint the next command finds it there.
-            with suppress(OSError):
-                _, fresh = self._read(now)
-                if fresh is not None:
-                    checkpoint.save(self.checkpoint, fresh)
 
     @contextmanager
     def locked(self, timeout: float) -> Iterator[None]:
         """Hold the persona's lock, made where missing. Raises LockTimeout, OSError."""
         make_dirs(self.dir)
-        with locked(self.lock, timeout):
+        with self.lock.held(timeout):
             yield
 
-    def _append(self, row: Row) -> None:
-        with opened(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as fd:
-            if os.fstat(fd).st_size == 0:
-                # Before the first row, so that whoever fails or dies here leaves it to the next.
-                sync_dir(self.dir)
-            write_whole(fd, _seal(fd) + row.line())
-            os.fsync(fd)
-            if not self._names(fd):
-                raise WriteFailed(f"{self.path}: replaced while a row was written; nothing was acknowledged")
-
-    def _names(self, fd: int) -> bool:
+    def look(self, now: datetime) -> tuple[Reading, Checkpoint | None]:
+        """The reading, and the checkpoint that it is worth saving, if any. Writes nothing."""
         try:
-            named = os.stat(self.path, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return os.path.samestat(named, os.fstat(fd))
-
-    def _read(self, now: datetime) -> tuple[Reading, Checkpoint | None]:
-        """The reading, and the checkpoint that it is worth saving, if any."""
-        unusable = None
-        try:
-            # Before the ledger: it only grows, so what is read next covers the mark.
-            mark = checkpoint.load(self.checkpoint)
-        except CheckpointUnusable as error:
-            mark, unusable = None, str(error)
-        known = mark.tally if mark else Tally.starting(now)
+            # Before the rest, which only grows: what is read next covers the mark.
+            mark, unusable = checkpoint.load(self.checkpoint), False
+        except CheckpointUnusable:
+            mark, unusable = None, True
+        damage = self._read_holds(mark)
+        tally = mark.tally if mark else Tally.starting(now)
+        covered = tally.size
+        fresh = None
         try:
             with opened(self.path, os.O_RDONLY) as fd:
-                if unusable is not None and os.fstat(fd).st_size == 0:
-                    return Reading(self.path, known, "the ledger is empty, but it has a checkpoint"), None
-                return self._read_after(fd, mark, known, now)
+                size = os.fstat(fd).st_size
+                if unusable and size == 0:
+                    raise NotALedger("the ledger is empty, but it has a checkpoint")
+                if mark is not None and not mark.matches(fd):
+                    what = f"shorter ({size} bytes) than" if size < covered else "not the one of"
+                    raise NotALedger(f"the ledger is {what} its checkpoint ({covered} bytes)")
+                if not tally.knows_hours_of(now):
+                    tally, covered = _recounted(fd, tally, now), -1
+                tally.watched = self.holds.open
+                fragment = scan(fd, tally)
+                told = mark is None or mark.has_holds == self.holds.exists
+                if damage is None and not (tally.size == covered and told):
+                    tally.forget_hours_before(now)
+                    fresh = Checkpoint.of(tally, fd, has_holds=self.holds.exists)
+                tally = tally.with_fragment(fragment)
         except FileNotFoundError:
-            if unusable is not None or known.size:
-                return Reading(
-                    self.path, known, "the ledger is gone, and its checkpoint says that there was one"
-                ), None
-            return Reading(self.path, known), None
-        except NotRegular as error:
-            return Reading(self.path, known, error.strerror), None
+            if unusable or covered:
+                damage = "the ledger is gone, and its checkpoint says that there was one"
+        except (NotRegular, NotALedger) as error:
+            damage = error.strerror if isinstance(error, NotRegular) else str(error)
+        return Reading(self.path, tally, self.holds.held(now, tally.settled), damage), fresh
 
-    def _read_after(
-        self, fd: int, mark: Checkpoint | None, known: Tally, now: datetime
-    ) -> tuple[Reading, Checkpoint | None]:
-        if mark and not mark.matches(fd):
-            size = os.fstat(fd).st_size
-            what = f"shorter ({size} bytes) than" if size < known.size else "not the one that belongs to"
-            return Reading(
-                self.path, known, f"the ledger is {what} its checkpoint ({known.size} bytes)"
-            ), None
-        tally, size_before = known, known.size
-        if not known.knows_hours_of(now):
-            # A clock that stepped back needs hours that were dropped. They are counted again, and
-            # the rows must come to what they came to before.
-            tally, size_before = Tally.starting(now), 0
-            if scan(fd, tally, known.size) is None or not tally.agrees_with(known):
-                return Reading(self.path, known, "the ledger no longer adds up to its checkpoint"), None
-        fragment = scan(fd, tally)
-        if fragment is None:
-            long = f"line {tally.lines + 1} (byte {tally.size}) is longer than {BLOCK} bytes"
-            return Reading(self.path, tally, long), None
-        fresh = None
-        if tally.size != size_before:
-            tally.forget_hours_before(now)
-            fresh = Checkpoint.of(tally, fd)
-        return Reading(self.path, tally.with_fragment(fragment)), fresh
+    def _read_holds(self, mark: Checkpoint | None) -> str | None:
+        """Take what the journal of holds has gained; what is wrong with it, if anything."""
+        try:
+            self.holds.read()
+        except (HoldsDamaged, NotRegular) as error:
+            return f"its journal of holds, {HOLDS}: {error}"
+        if mark and mark.has_holds and not self.holds.exists:
+            return f"its journal of holds, {HOLDS}, is gone"
+        return None
 
     def _save_if_newer(self, fresh: Checkpoint) -> None:
         """Save a checkpoint that was read without the lock, unless one that covers more was saved."""
@@ -189,12 +158,23 @@ class Ledger:
             checkpoint.save(self.checkpoint, fresh)
 
 
-def scan(fd: int, tally: Tally, until: int = sys.maxsize) -> bytes | None:
+def _recounted(fd: int, known: Tally, now: datetime) -> Tally:
+    """What `known` counted, with the hours that it dropped: a clock that stepped back needs them.
+
+    Raises NotALedger where the rows no longer come to what they came to before.
+    """
+    tally = Tally.starting(now)
+    scan(fd, tally, known.size)
+    if not tally.agrees_with(known):
+        raise NotALedger("the ledger no longer adds up to its checkpoint")
+    return tally
+
+
+def scan(fd: int, tally: Tally, until: int = sys.maxsize) -> bytes:
     """Count the whole lines after those that `tally` has, up to the byte `until`; the fragment after
     the last newline.
 
-    None where the next line is longer than a block: what has such a line is no ledger. Memory
-    stays at one block, however long the file.
+    Memory stays at one block, however long the file. Raises NotALedger where a line fills a block.
     """
     while True:
         block = os.pread(fd, min(BLOCK, until - tally.size), tally.size)
@@ -202,24 +182,12 @@ def scan(fd: int, tally: Tally, until: int = sys.maxsize) -> bytes | None:
         if end:
             tally.take(block[:end])
         elif len(block) == BLOCK:
-            return None
+            line = f"line {tally.lines + 1} (byte {tally.size})"
+            raise NotALedger(f"{line} is longer than {BLOCK} bytes")
         else:
             return block
 
 
-def _seal(fd: int) -> bytes:
-    """What must stand before the next row: nothing, or what seals the tear at the end."""
-    size = os.fstat(fd).st_size
-    if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
-        return b""
-    # hal0 may be in the middle of a write of its own: its row is whole in a moment.
-    time.sleep(_TEAR_GRACE)
-    size = os.fstat(fd).st_size
-    length = min(size, BLOCK)
-    end = os.pread(fd, length, size - length)
-    fragment = end[end.rfind(b"\n") + 1 :]
-    return seal_of(fragment) if fragment else b""
-
-
-def _bad_line(path: Path, bad: BadLine) -> str:
+def bad_line(path: Path, bad: BadLine) -> str:
+    """The sentence that names an unreadable line."""
     return f"{path}: line {bad.line} (byte {bad.byte}) is unreadable: {bad.why}"

@@ -18,33 +18,48 @@ _FIRST_WAIT = 0.0005
 _LONGEST_WAIT = 0.01
 
 
-@contextmanager
-def locked(path: Path, timeout: float) -> Iterator[None]:
-    """Hold the lock file `path`, made where missing; wait `timeout` seconds for it at most.
+class Lock:
+    """The lock file at `path`, made where missing.
 
-    The kernel frees the lock when its holder ends, however it ends, so none is ever stale.
-    Raises LockTimeout, OSError.
+    The kernel frees it when its holder ends, however it ends, so none is ever stale.
     """
-    deadline = time.monotonic() + timeout
-    wait = _FIRST_WAIT
-    while True:
-        with opened(path, os.O_RDWR | os.O_CREAT) as fd:
-            while not _taken(fd):
-                left = deadline - time.monotonic()
-                if not left > 0:  # nor for a timeout of nan
-                    raise LockTimeout(
-                        f"{path}: another process held the lock for {timeout:g} s; try again, "
-                        "or wait longer with --lock-timeout"
-                    )
-                time.sleep(min(wait, left))
-                wait = min(wait * 2, _LONGEST_WAIT)
-            if _still_named(path, fd):
-                try:
-                    yield
-                finally:
-                    # Closing is not enough where a process was forked meanwhile: it has a copy.
-                    fcntl.flock(fd, fcntl.LOCK_UN)
-                return
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._courtesy = 0.0
+
+    @contextmanager
+    def held(self, timeout: float) -> Iterator[None]:
+        """Hold the lock; wait `timeout` seconds for it at most. Raises LockTimeout, OSError."""
+        # Who just had it is awake, and would always be first; those who wait are asleep.
+        if self._courtesy:
+            time.sleep(self._courtesy)
+        deadline = time.monotonic() + timeout
+        while True:
+            with opened(self.path, os.O_RDWR | os.O_CREAT) as fd:
+                self._courtesy = self._take(fd, deadline, timeout)
+                if _still_named(self.path, fd):
+                    try:
+                        yield
+                    finally:
+                        # Closing is not enough where a process was forked meanwhile: it has a copy.
+                        fcntl.flock(fd, fcntl.LOCK_UN)
+                    return
+
+    def _take(self, fd: int, deadline: float, timeout: float) -> float:
+        """Take the lock; how long the last wait for it was, in seconds, 0 where it was free."""
+        wait = 0.0
+        while not _taken(fd):
+            left = deadline - time.monotonic()
+            if not left > 0:  # nor for a timeout of nan
+                raise LockTimeout(
+                    f"{self.path}: another process held the lock for {timeout:g} s; try again, "
+                    "or wait longer with --lock-timeout"
+                )
+            wait = min(max(wait * 2, _FIRST_WAIT), _LONGEST_WAIT)
+            # Not all at once: 0.5 to 1 times the wait.
+            time.sleep(min(wait * (1 - os.urandom(1)[0] / 512), left))
+        return wait
 
 
 def _taken(fd: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Mapping
 from decimal import Context, Decimal
 from pathlib import Path
@@ -18,6 +19,9 @@ from hal0_budget.store.layout import Home
 
 # Longer than any persona that a person or hal0 writes.
 MAX_BYTES = 1024 * 1024
+
+# File systems tell times apart by a few milliseconds only.
+_CLOCK_TICK_NS = 100_000_000
 
 # As much of a wrong id as is quoted.
 _SHOWN = 64
@@ -59,8 +63,8 @@ class PersonaFile(NamedTuple):
         )
 
 
-def read_persona(home: Home, persona: str) -> PersonaFile:
-    """Read and parse a persona file.
+def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> PersonaFile:
+    """Read and parse a persona file; `known` is what it was before, and is not parsed again.
 
     Raises InvalidId, AgentUnknown, PersonaNotFound; PersonaMalformed where it is not UTF-8 TOML
     of at most 1 MiB with a `[persona]` table of the same id; OSError.
@@ -68,8 +72,10 @@ def read_persona(home: Home, persona: str) -> PersonaFile:
     path = home.persona_file(persona)
     try:
         # Operators link persona files from elsewhere; what the link names must still be a file.
-        with opened(Path(os.path.realpath(path)), os.O_RDONLY) as fd:
+        with opened(Path(os.path.realpath(path)) if path.is_symlink() else path, os.O_RDONLY) as fd:
             identity = identity_of(os.fstat(fd))
+            if known is not None and known.identity == identity and _is_settled(identity):
+                return known
             data = os.read(fd, MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise home.not_found(persona) from None
@@ -119,6 +125,11 @@ def _refuse_huge_integers(value: object, key: str = "") -> None:
     elif isinstance(value, list):
         for item in value:
             _refuse_huge_integers(item, key)
+
+
+def _is_settled(identity: tuple[int, int, int, int]) -> bool:
+    """Whether a file was last written long enough ago for a later write to show in its times."""
+    return time.time_ns() - identity[3] > _CLOCK_TICK_NS
 
 
 def _parse(path: Path, text: str, persona: str) -> dict[str, Any]:

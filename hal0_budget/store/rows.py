@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
 
-from hal0_budget.money import checked_usd, plain
+from hal0_budget.money import checked_usd, negative, plain
 
 # Ends every line that a tear was sealed into. With `cost_usd` 0 last, `jq` and hal0's reader,
 # which both take the last of two equal keys, count the fragment as nothing.
@@ -31,6 +32,8 @@ _SEALS = (
     b'\x80",', b'\x80\x80",', b'\xa0\x80",', b'\x80\x80\x80",', b'\x90\x80\x80",',
 )  # fmt: skip
 
+_MORE_KEYS = ("cost_source", "hold_id", "voids", "reason")
+
 _TEXT = r"[ !#-\[\]-~]*+"
 # The rows that hal0 and this program write, which are nearly all. Whatever it takes, with an hour
 # that is one, `parse_row` takes too and reads alike; the rest is read by `parse_row` alone. It
@@ -39,14 +42,15 @@ _PLAIN_ROW = (
     r'^\{"ts":"([0-9T-]{13}+):[0-5]\d:[0-5]\d(?:\.\d{6}+)?+(?:\+00:00|Z)"'
     rf',"persona_id":"{_TEXT}","surface":"{_TEXT}","model":"{_TEXT}"'
     r',"cost_usd":((?:0|[1-9]\d{0,8}+)(?:\.\d{1,40}+)?+(?:[eE]-\d\d?+)?+)'
-    rf',"request_id":"{_TEXT}"\}}\n'
+    rf',"request_id":"({_TEXT})"(?:,"cost_source":"([a-z]++)")?+(?:,"hold_id":"({_TEXT})")?+\}}\n'
 )
 
 
-def plain_rows(text: str) -> list[tuple[str, str]]:
-    """The cost of every plain row in `text`, which holds whole lines, and what stands for its hour.
+def plain_rows(text: str) -> list[tuple[str, str, str, str, str]]:
+    """Hour, cost, request id, cost source and hold id of every plain row in `text`, whole lines.
 
-    The hour may be any 13 of the characters that hours are written with: see `is_hour`.
+    What a row does not have is empty. The hour may be any 13 of the characters that hours are
+    written with: see `is_hour`.
     """
     # Not compiled before it is needed: that takes longer than to import half this package.
     return re.findall(_PLAIN_ROW, text, re.MULTILINE | re.ASCII)
@@ -66,7 +70,12 @@ class Unreadable(ValueError):
 
 
 class Row(NamedTuple):
-    """One charge: when (aware, UTC), whose, what was called, USD, and the provider's id of it."""
+    """One charge: when (aware, UTC), whose, what was called, USD, and the provider's id of it.
+
+    `cost_source` says how the cost is known where it was not simply told: `estimated`, or
+    `unconfirmed` for a hold that expired. `hold_id` is the hold that the row settles. `voids` is the
+    request id of the row that this one takes back, and `reason` why.
+    """
 
     ts: datetime
     persona_id: str
@@ -74,23 +83,31 @@ class Row(NamedTuple):
     model: str
     cost_usd: Decimal
     request_id: str
+    cost_source: str | None = None
+    hold_id: str | None = None
+    voids: str | None = None
+    reason: str | None = None
 
     def line(self) -> bytes:
         """The row as it stands in the ledger: ASCII, exact, one line with its newline."""
         text = [json.dumps(part) for part in (self.persona_id, self.surface, self.model, self.request_id)]
+        more = "".join(
+            f',"{key}":{json.dumps(value)}' for key in _MORE_KEYS if (value := getattr(self, key)) is not None
+        )
         ts = self.ts.astimezone(UTC).isoformat(timespec="microseconds")
         return (
             f'{{"ts":"{ts}","persona_id":{text[0]},"surface":{text[1]},"model":{text[2]}'
-            f',"cost_usd":{plain(self.cost_usd)},"request_id":{text[3]}}}\n'
+            f',"cost_usd":{plain(self.cost_usd)},"request_id":{text[3]}{more}}}\n'
         ).encode("ascii")
 
 
-def parse_row(line: bytes) -> Row:
-    """The row that a line holds. Raises Unreadable with the reason.
+def is_blank(line: bytes) -> bool:
+    """Whether a line says nothing: it is blank, or a sealed tear."""
+    return not line.strip() or line.endswith(TORN_MARK)
 
-    A row has all six keys once, a time with an offset, and a finite cost of at most 1e9 USD that
-    is negative only where `voids` names the row it takes back.
-    """
+
+def parse_object(line: bytes) -> dict[str, Any]:
+    """The JSON object that a line is, its numbers as Decimal. Raises Unreadable with the reason."""
     try:
         found = _DECODER.decode(line.decode())
     except Unreadable:
@@ -103,6 +120,16 @@ def parse_row(line: bytes) -> Row:
         raise Unreadable("nested too deep") from None
     if not isinstance(found, dict):
         raise Unreadable("not an object")
+    return found
+
+
+def parse_row(line: bytes) -> Row:
+    """The row that a line holds. Raises Unreadable with the reason.
+
+    A row has all six keys once, a time with an offset, and a finite cost of at most 1e9 USD that
+    is negative only where `voids` names the row it takes back.
+    """
+    found = parse_object(line)
     for key in ("ts", "persona_id", "surface", "model", "cost_usd", "request_id"):
         if key not in found:
             raise Unreadable(f"no {key}")
@@ -110,9 +137,23 @@ def parse_row(line: bytes) -> Row:
     for key in ("persona_id", "surface", "model", "request_id"):
         if not isinstance(found[key], str):
             raise Unreadable(f"{key} is not a string")
-    return Row(
-        _time(found["ts"]), found["persona_id"], found["surface"], found["model"], cost, found["request_id"]
-    )
+    more = [value if isinstance(value := found.get(key), str) else None for key in _MORE_KEYS]
+    ts, request_id = _time(found["ts"]), found["request_id"]
+    return Row(ts, found["persona_id"], found["surface"], found["model"], cost, request_id, *more)
+
+
+def lines_and_ids(block: bytes) -> Iterator[tuple[bytes, str | None]]:
+    """Each line of a block of whole lines with its request id, None where the line is no row."""
+    lines = block.split(b"\n")[:-1]
+    rows = plain_rows(block.decode("latin-1"))
+    if len(rows) == len(lines) and all(is_hour(hour) for hour in {row[0] for row in rows}):
+        yield from zip(lines, (row[2] for row in rows), strict=True)
+        return
+    for line in lines:
+        try:
+            yield line, parse_row(line).request_id
+        except Unreadable:
+            yield line, None
 
 
 def seal_of(fragment: bytes) -> bytes:
@@ -150,7 +191,7 @@ def _cost(cost: object, voids: object) -> Decimal:
     is_void = isinstance(voids, str) and voids != ""
     try:
         if cost < 0 and is_void:
-            return -checked_usd(-cost)
+            return negative(checked_usd(negative(cost)))
         return checked_usd(cost)
     except ValueError as error:
         raise Unreadable(f"cost_usd {error}") from None

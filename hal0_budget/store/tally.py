@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from itertools import groupby
@@ -9,7 +10,15 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from hal0_budget.money import EXACT, ZERO
-from hal0_budget.store.rows import TORN_MARK, Unreadable, is_hour, parse_row, plain_rows, whole_object
+from hal0_budget.store.rows import (
+    TORN_MARK,
+    Unreadable,
+    is_blank,
+    is_hour,
+    parse_row,
+    plain_rows,
+    whole_object,
+)
 from hal0_budget.windows import SPEND_WINDOWS, Window, window_start
 
 # As many unreadable lines as are named one by one; the rest are counted.
@@ -32,7 +41,8 @@ class Tally:
     """
 
     __slots__ = (
-        "bad_count", "bad_lines", "days", "hours", "hours_from", "lifetime", "lines", "rows", "size", "torn",
+        "bad_count", "bad_lines", "days", "hours", "hours_from", "lifetime", "lines", "rows", "settled",
+        "size", "torn", "unconfirmed", "watched",
     )  # fmt: skip
 
     def __init__(self, hours_from: str) -> None:
@@ -41,11 +51,15 @@ class Tally:
         self.rows = 0
         self.torn = 0
         self.lifetime = ZERO
+        self.unconfirmed = ZERO
         self.days: dict[str, Decimal] = {}
         self.hours: dict[str, Decimal] = {}
         self.hours_from = hours_from
         self.bad_count = 0
         self.bad_lines: list[BadLine] = []
+        # Open holds to look out for, and those of them whose rows were taken. Not remembered.
+        self.watched: Container[str | None] = ()
+        self.settled: set[str] = set()
 
     @classmethod
     def starting(cls, now: datetime) -> Tally:
@@ -78,6 +92,9 @@ class Tally:
             return
         for hour, usd in sums:
             self._add(hour, usd)
+        if '"hold_id"' in text or '"unconfirmed"' in text:
+            for _, cost, _, source, hold_id in rows:
+                self._note(source, hold_id, Decimal(cost))
         self.rows += len(rows)
         self.lines += len(rows)
         self.size += len(block)
@@ -93,7 +110,7 @@ class Tally:
         tally = Tally(self.hours_from)
         for name in Tally.__slots__:
             value = getattr(self, name)
-            setattr(tally, name, value.copy() if isinstance(value, (dict, list)) else value)
+            setattr(tally, name, value.copy() if isinstance(value, (dict, list, set)) else value)
         tally._take_line(fragment)
         return tally
 
@@ -120,10 +137,8 @@ class Tally:
         first_byte = self.size
         self.lines += 1
         self.size += len(line) + 1
-        if not line.strip():
-            return
-        if line.endswith(TORN_MARK):
-            self.torn += 1
+        if is_blank(line):
+            self.torn += line.endswith(TORN_MARK)
             return
         try:
             row = parse_row(line)
@@ -134,6 +149,13 @@ class Tally:
             return
         self.rows += 1
         self._add(row.ts.isoformat()[:13], row.cost_usd)
+        self._note(row.cost_source, row.hold_id, row.cost_usd)
+
+    def _note(self, source: str | None, hold_id: str | None, usd: Decimal) -> None:
+        if source == "unconfirmed":
+            self.unconfirmed = EXACT.add(self.unconfirmed, usd)
+        if hold_id and hold_id in self.watched:
+            self.settled.add(hold_id)
 
     def _add(self, hour: str, usd: Decimal) -> None:
         day = hour[:10]

@@ -1,0 +1,288 @@
+"""Reading everything that a persona has on disk, and saying what is wrong and where.
+
+Damage is what a gate must not judge on; a notice is what somebody should know. Memory stays flat,
+however long the ledger.
+"""
+
+from __future__ import annotations
+
+import os
+from binascii import crc32
+from collections import deque
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from hal0_budget.errors import BudgetError
+from hal0_budget.money import dollars
+from hal0_budget.store import checkpoint
+from hal0_budget.store.checkpoint import CheckpointUnusable
+from hal0_budget.store.durable import NotRegular, opened
+from hal0_budget.store.holds import HoldsDamaged
+from hal0_budget.store.index import Line, id_crc, indexed_lines
+from hal0_budget.store.layout import Home
+from hal0_budget.store.ledger import BLOCK, CHECKPOINT, HOLDS, Ledger, NotALedger, scan
+from hal0_budget.store.persona_file import read_persona
+from hal0_budget.store.rows import TORN_MARK, Unreadable, lines_and_ids, parse_row
+from hal0_budget.store.tally import Tally
+
+# How far to look for a line that is not where it was.
+_AHEAD = 64
+
+# How many request ids are compared in one pass over a ledger.
+_IDS_AT_ONCE = 500_000
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong: in which file, from which line (from 1) and byte (from 0), if any."""
+
+    severity: Literal["damage", "notice"]
+    path: Path
+    line: int | None
+    byte: int | None
+    what: str
+
+    def text(self) -> str:
+        """The finding as one sentence."""
+        where = "" if self.line is None else f" line {self.line} (byte {self.byte}):"
+        return f"{self.path}:{where} {self.what}"
+
+
+class Audit(NamedTuple):
+    """What was read of one persona, and what was found."""
+
+    persona: str
+    lines: int
+    rows: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a gate must not judge on it."""
+        return any(finding.severity == "damage" for finding in self.findings)
+
+
+def audit(home: Home, persona: str, now: datetime) -> Audit:
+    """Read every file, row and id of a persona. Changes nothing, takes no lock.
+
+    Raises InvalidId, AgentUnknown, PersonaNotFound; OSError.
+    """
+    ledger = Ledger(home.spend_dir(persona))
+    found = [*_of_persona(home, persona), *_of_holds(ledger, now), *_leftovers(ledger)]
+    lines = rows = 0
+    try:
+        with opened(ledger.path, os.O_RDONLY) as fd:
+            found += _of_checkpoint(fd, ledger, now)
+            reader = _LineReader(fd, ledger.path)
+            found += _differences(ledger.path, indexed_lines(ledger.index), reader.lines())
+            found += reader.findings
+            lines, rows = reader.count, reader.rows
+            found += _duplicates(fd, ledger.path, lines)
+    except FileNotFoundError:
+        if ledger.checkpoint.exists():
+            found.append(_damage(ledger.path, "gone, and its checkpoint says that there was one"))
+    except NotRegular as error:
+        found.append(_damage(ledger.path, str(error.strerror)))
+    except NotALedger as error:
+        found.append(_damage(ledger.path, str(error)))
+    return Audit(persona, lines, rows, tuple(found))
+
+
+def _of_persona(home: Home, persona: str) -> Iterator[Finding]:
+    path = home.persona_file(persona)
+    try:
+        file = read_persona(home, persona)
+        file.budget()
+    except BudgetError as error:
+        if error.code != "persona.malformed":
+            raise
+        yield _damage(path, error.message.removeprefix(f"{path}: "))
+        return
+    for warning in file.warnings():
+        yield _notice(path, warning.removeprefix(f"{path}: "))
+
+
+def _of_holds(ledger: Ledger, now: datetime) -> Iterator[Finding]:
+    path = ledger.dir / HOLDS
+    try:
+        ledger.holds.read()
+    except (HoldsDamaged, NotRegular) as error:
+        yield _damage(path, str(error))
+    for hold in ledger.holds.expired(now):
+        then = "booked as unconfirmed" if hold.on_expiry == "book" else "given back"
+        what = f"hold {hold.hold_id} of {dollars(hold.usd)} has expired; the next recording has it {then}"
+        yield _notice(path, what)
+
+
+def _leftovers(ledger: Ledger) -> Iterator[Finding]:
+    for path in sorted(ledger.dir.glob(".*.new")):
+        yield _notice(path, "left over from a crash; harmless")
+
+
+def _of_checkpoint(fd: int, ledger: Ledger, now: datetime) -> Iterator[Finding]:
+    """What the checkpoint remembers, against what the ledger adds up to."""
+    try:
+        mark = checkpoint.load(ledger.checkpoint)
+    except CheckpointUnusable as error:
+        yield _notice(ledger.checkpoint, f"unusable ({error}); the next command makes it afresh")
+        return
+    if mark is None:
+        return
+    if mark.has_holds and not ledger.holds.exists:
+        yield _damage(ledger.dir / HOLDS, "gone, and the checkpoint says that there was one")
+    size = os.fstat(fd).st_size
+    if size < mark.tally.size:
+        what = f"{size} bytes long, but its checkpoint covers {mark.tally.size}"
+        yield _damage(ledger.path, what)
+        return
+    tally = Tally.starting(now)
+    scan(fd, tally, mark.tally.size)
+    if not (tally.size == mark.tally.size and tally.agrees_with(mark.tally)):
+        now_is, was = dollars(tally.lifetime), dollars(mark.tally.lifetime)
+        yield _damage(ledger.path, f"adds up to {now_is} where {CHECKPOINT} remembers {was}, day by day")
+    elif not mark.matches(fd):
+        yield _damage(ledger.path, f"is not what it was when {CHECKPOINT} was written")
+
+
+class _Found(NamedTuple):
+    """A line as it now stands: its number, first byte, length and CRC-32."""
+
+    number: int
+    byte: int
+    length: int
+    crc: int
+
+
+class _LineReader:
+    """Every whole line of an open ledger, and what is wrong with each by itself."""
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self._fd = fd
+        self._path = path
+        self.count = 0
+        self.rows = 0
+        self.findings: list[Finding] = []
+
+    def lines(self) -> Iterator[_Found]:
+        """The lines, first to last; `findings` grows meanwhile. Raises NotALedger."""
+        byte = 0
+        while block := os.pread(self._fd, BLOCK, byte):
+            end = block.rfind(b"\n") + 1
+            if not end:
+                break
+            for line, request_id in lines_and_ids(block[:end]):
+                self.count += 1
+                if request_id is None:
+                    self._examine(line, byte)
+                else:
+                    self.rows += 1
+                yield _Found(self.count, byte, len(line), crc32(line))
+                byte += len(line) + 1
+        if len(block) == BLOCK:
+            raise NotALedger(f"line {self.count + 1} (byte {byte}) is longer than {BLOCK} bytes")
+        if block:
+            self._say("notice", byte, "unfinished: acknowledged to nobody, sealed by the next charge", 1)
+
+    def _examine(self, line: bytes, byte: int) -> None:
+        """Say what is wrong with a line that is no row."""
+        if not line.strip():
+            return
+        if line.endswith(TORN_MARK):
+            self._say("notice", byte, "a sealed tear: acknowledged to nobody")
+            return
+        try:
+            parse_row(line)
+        except Unreadable as error:
+            self._say("damage", byte, f"unreadable: {error}")
+
+    def _say(self, severity: Literal["damage", "notice"], byte: int, what: str, ahead: int = 0) -> None:
+        self.findings.append(Finding(severity, self._path, self.count + ahead, byte, what))
+
+
+def _differences(path: Path, recorded: Iterator[Line], standing: Iterator[_Found]) -> Iterator[Finding]:
+    """Where the lines that stand are not the lines that were recorded, in order."""
+    old: deque[Line] = deque(islice(recorded, _AHEAD))
+    new: deque[_Found] = deque(islice(standing, _AHEAD))
+    while old and new:
+        gone = _place_of(new[0], old)
+        moved = _place_of(old[0], new)
+        if gone == 0:
+            dropped, taken = 1, 1
+        elif gone is not None and (moved is None or gone <= moved):
+            dropped, taken = gone, 0
+            yield _damage_at(path, new[0], f"recorded before it, and gone: {gone} of the lines")
+        elif moved is not None:
+            dropped, taken = 0, moved
+            for line in islice(new, moved):
+                yield _damage_at(path, line, "was not recorded here: inserted, doubled or moved")
+        else:
+            dropped, taken = 1, 1
+            yield _damage_at(path, new[0], "is not the line that was recorded")
+        for _ in range(dropped):
+            old.popleft()
+        for _ in range(taken):
+            new.popleft()
+        old.extend(islice(recorded, dropped))
+        new.extend(islice(standing, taken))
+    if old:
+        count = len(old) + sum(1 for _ in recorded)
+        yield _damage(path, f"the last {count} recorded lines are gone")
+    deque(standing, maxlen=0)
+
+
+def _duplicates(fd: int, path: Path, count: int) -> Iterator[Finding]:
+    """Every request id that stands on more than one of `count` lines.
+
+    Looks at a part of the ids at a time, so that memory stays flat.
+    """
+    parts = count // _IDS_AT_ONCE + 1
+    for part in range(parts):
+        seen: set[int] = set()
+        again: set[int] = set()
+        for _, _, request_id in _ids(fd):
+            crc = id_crc(request_id)
+            if crc % parts == part:
+                (again if crc in seen else seen).add(crc)
+        if not again:
+            continue
+        first: dict[str, int] = {}
+        for number, byte, request_id in _ids(fd):
+            if id_crc(request_id) in again and number != first.setdefault(request_id, number):
+                what = f"request id {request_id!r} stands on line {first[request_id]} already"
+                yield Finding("notice", path, number, byte, what)
+
+
+def _ids(fd: int) -> Iterator[tuple[int, int, str]]:
+    """The number, first byte and request id of every row of an open ledger."""
+    byte = number = 0
+    while block := os.pread(fd, BLOCK, byte):
+        end = block.rfind(b"\n") + 1
+        if not end:
+            return
+        for line, request_id in lines_and_ids(block[:end]):
+            number += 1
+            if request_id is not None:
+                yield number, byte, request_id
+            byte += len(line) + 1
+
+
+def _place_of(line: Line | _Found, lines: Iterable[Line | _Found]) -> int | None:
+    """How far ahead the same line stands, if it does."""
+    for place, other in enumerate(lines):
+        if (other.crc, other.length) == (line.crc, line.length):
+            return place
+    return None
+
+
+def _damage(path: Path, what: str) -> Finding:
+    return Finding("damage", path, None, None, what)
+
+
+def _damage_at(path: Path, line: _Found, what: str) -> Finding:
+    return Finding("damage", path, line.number, line.byte, what)
+
+
+def _notice(path: Path, what: str) -> Finding:
+    return Finding("notice", path, None, None, what)

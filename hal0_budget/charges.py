@@ -1,0 +1,57 @@
+"""A charge as it is asked for, and the checks that keep the ledger readable."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from hal0_budget.errors import BudgetError, InvalidCharge
+from hal0_budget.money import checked_usd
+from hal0_budget.store.layout import checked_id
+from hal0_budget.store.rows import Row
+
+# Longer than any id or model name; a row stays far below the longest line that a reader takes.
+MAX_TEXT = 1024
+
+
+class Charge(NamedTuple):
+    """What one call did cost, in USD, and what it was. `ts` is when (aware); None is now."""
+
+    cost: Decimal
+    model: str
+    surface: str = "cli"
+    request_id: str | None = None
+    ts: datetime | None = None
+    hold_id: str | None = None
+    cost_source: str | None = None
+
+    def row(self, persona: str, now: datetime) -> Row:
+        """The row that records it; a request id is made where there is none. Raises InvalidCharge."""
+        request_id = f"req_{os.urandom(16).hex()}" if self.request_id is None else self.request_id
+        checked_text("model", self.model)
+        checked_text("surface", self.surface)
+        checked_text("request id", request_id)
+        if self.hold_id is not None:
+            checked_id("hold", self.hold_id)
+        cost = checked_amount(self.cost, InvalidCharge, "cost")
+        ts = self.ts or now
+        return Row(ts, persona, self.surface, self.model, cost, request_id, self.cost_source, self.hold_id)
+
+
+def checked_text(name: str, text: str) -> str:
+    """`text` where a row can hold it, else InvalidCharge: 1 to 1,024 characters of Unicode."""
+    if not 0 < len(text) <= MAX_TEXT:
+        raise InvalidCharge(f"the {name} must have 1 to {MAX_TEXT} characters, not {len(text)}")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise InvalidCharge(f"the {name} {text!r} is not valid Unicode")
+    return text
+
+
+def checked_amount(amount: Decimal, error: type[BudgetError], name: str) -> Decimal:
+    """`amount` where it is money, else `error`, which names it."""
+    try:
+        return checked_usd(amount)
+    except ValueError as why:
+        raise error(f"{name} {amount} is not an amount in USD: {why}") from None

@@ -1,0 +1,99 @@
+"""`verify`: reads every row, file and id, and says what is wrong and where."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from hal0_budget.audit import Audit, audit
+from hal0_budget.cli.answer import ALLOW, WARN
+from hal0_budget.cli.options import Agent, AsJson, LockWait, PersonasDir, Quiet, Root, home_of
+from hal0_budget.cli.render import Result
+from hal0_budget.errors import LedgerDamaged, from_os_error
+from hal0_budget.repair import repair as set_right
+from hal0_budget.store.layout import Home
+from hal0_budget.store.ledger import NotALedger
+from hal0_budget.store.lock import DEFAULT_TIMEOUT
+from hal0_budget.windows import utc_now
+
+
+def verify(
+    persona: Annotated[
+        str | None, typer.Argument(metavar="[PERSONA]", help="The persona's id; else every persona.")
+    ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Set unreadable lines aside and rebuild what is derived."),
+    ] = False,
+    lock_timeout: LockWait = DEFAULT_TIMEOUT,
+    root: Root = None,
+    personas_dir: PersonasDir = None,
+    agent: Agent = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> Result:
+    """Read every row, file and id, and say what is wrong and where.
+
+    Ends in 0 clean, 10 findings that do not block, 65 damage. Changes nothing without --repair, which
+    deletes nothing: what cannot be read is kept in a file beside the ledger.
+    """
+    home = home_of(root, personas_dir, agent)
+    audits: list[Audit] = []
+    done: list[str] = []
+    for name in home.persona_ids() if persona is None else (persona,):
+        done += _repaired(home, name, lock_timeout) if repair else []
+        audits.append(_audited(home, name))
+    findings = [finding for found in audits for finding in found.findings]
+    damaged = any(found.is_damaged for found in audits)
+    return Result(
+        data={"personas": [_body(found) for found in audits], "repaired": done},
+        lines=[
+            *(f"repaired: {what}" for what in done),
+            *(f"{finding.severity}: {finding.text()}" for finding in findings),
+            *(f"{found.persona}: {_summary(found)}" for found in audits),
+        ],
+        exit_code=LedgerDamaged.exit_code if damaged else WARN if findings else ALLOW,
+    )
+
+
+def _audited(home: Home, persona: str) -> Audit:
+    try:
+        return audit(home, persona, utc_now())
+    except OSError as error:
+        raise from_os_error(error) from error
+
+
+def _repaired(home: Home, persona: str, lock_timeout: float) -> list[str]:
+    if not home.persona_file(persona).exists():
+        raise home.not_found(persona)
+    try:
+        return set_right(home, persona, utc_now(), lock_timeout)
+    except NotALedger as error:
+        raise LedgerDamaged(f"{home.spend_dir(persona)}: {error}") from None
+    except OSError as error:
+        raise from_os_error(error) from error
+
+
+def _summary(found: Audit) -> str:
+    state = "damaged" if found.is_damaged else "sound" if not found.findings else "sound, with notices"
+    return f"{state}; {found.rows} rows on {found.lines} lines"
+
+
+def _body(found: Audit) -> dict[str, Any]:
+    return {
+        "persona_id": found.persona,
+        "damaged": found.is_damaged,
+        "lines": found.lines,
+        "rows": found.rows,
+        "findings": [
+            {
+                "severity": finding.severity,
+                "file": str(finding.path),
+                "line": finding.line,
+                "byte": finding.byte,
+                "what": finding.what,
+            }
+            for finding in found.findings
+        ],
+    }

@@ -1,0 +1,108 @@
+"""What the questions to an account answer with: plain records, amounts in USD, times aware UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from hal0_budget.budget import Budget
+from hal0_budget.money import add
+from hal0_budget.store.holds import Hold
+from hal0_budget.store.ledger import Reading
+from hal0_budget.store.persona_file import PersonaFile
+from hal0_budget.store.rows import Row
+from hal0_budget.verdict import Verdict, remaining
+from hal0_budget.windows import WINDOWS, Window, window_end
+
+
+class WindowState(NamedTuple):
+    """One window: its cap and what remains of it (None without a cap), USD spent and held (None
+    for the per-call cap), and when it starts afresh (None where it never does).
+    """
+
+    window: Window
+    cap: Decimal | None
+    spent: Decimal | None
+    held: Decimal | None
+    remaining: Decimal | None
+    resets_at: datetime | None
+
+
+class Statement(NamedTuple):
+    """A persona's caps, what is used of them, and what is wrong with its files.
+
+    `unconfirmed` is the part of the lifetime's spending that expired holds were booked at.
+    """
+
+    persona: str
+    budget: Budget
+    windows: tuple[WindowState, ...]
+    held: Decimal
+    unconfirmed: Decimal
+    warnings: tuple[str, ...]
+
+    def of(self, window: Window) -> WindowState:
+        """The state of one window; every window but the per-call cap always has one."""
+        return next(state for state in self.windows if state.window == window)
+
+
+class Decision(NamedTuple):
+    """The answer to a check: the verdict and the statement that it was reached on."""
+
+    verdict: Verdict
+    statement: Statement
+
+    @property
+    def resets_at(self) -> datetime | None:
+        """When the window that binds starts afresh."""
+        return self.statement.of(self.verdict.window).resets_at if self.verdict.window else None
+
+
+class Reservation(NamedTuple):
+    """The answer to a reserve: the decision, and the hold where it was granted."""
+
+    decision: Decision
+    hold: Hold | None
+
+
+class Receipt(NamedTuple):
+    """A charge that is on the disk: its row, and whether it was on record already.
+
+    `overrun` is how much more it did cost than its hold had set aside, in USD, where it did.
+    """
+
+    row: Row
+    was_recorded: bool = False
+    overrun: Decimal | None = None
+
+
+class Revision(NamedTuple):
+    """A change of a budget: each changed key with its value before and after, None where it is not
+    set and "invalid" where it was set to what no budget can hold; the budget that it made, and the
+    statement under it, None where the ledger is damaged.
+    """
+
+    changes: Mapping[str, tuple[object, object]]
+    budget: Budget
+    statement: Statement | None
+    warnings: tuple[str, ...]
+
+
+def statement_of(persona: PersonaFile, budget: Budget, reading: Reading, now: datetime) -> Statement:
+    """The statement of a persona on what its ledger adds up to at `now`."""
+    spent = reading.tally.spent(now)
+    states = []
+    for window in WINDOWS:
+        cap = budget.caps.get(window)
+        if window == "per_call":
+            if cap is not None:
+                states.append(WindowState(window, cap, None, None, cap, None))
+            continue
+        left = None if cap is None else remaining(cap, add(spent[window], reading.held))
+        states.append(WindowState(window, cap, spent[window], reading.held, left, window_end(window, now)))
+    warnings = (*persona.warnings(), *reading.problems())
+    return Statement(
+        persona.path.stem, budget, tuple(states), reading.held, reading.tally.unconfirmed, warnings
+    )

@@ -1,0 +1,208 @@
+"""The holds of one persona: estimates set aside before a call, in a journal beside the ledger.
+
+Two kinds of line: a hold, and the closing of one. A hold that is settled is closed by its row in the
+ledger; the journal is told afterwards, and before the checkpoint passes that row. Whoever reads
+takes a hold for closed when either says so, and no crash in between counts it twice or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from hal0_budget.money import EXACT, ZERO, checked_usd, plain
+from hal0_budget.store.durable import opened, replace, sync_dir, write_whole
+from hal0_budget.store.rows import TORN_MARK, Unreadable, is_blank, parse_object
+
+# Closed holds are kept as long as the journal is shorter, and the newest of them always: a second
+# settlement of one must be told from one of a hold that never was.
+_LONGEST = 64 * 1024
+_KEPT_CLOSED = 100
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+Outcome = Literal["settled", "released", "expired"]
+OnExpiry = Literal["book", "release"]
+
+
+class Hold(NamedTuple):
+    """An estimate set aside: USD, from `ts` until it is settled or `expires` (aware, UTC).
+
+    When its time is up it is booked as an unconfirmed row, or given back, as `on_expiry` says.
+    """
+
+    hold_id: str
+    usd: Decimal
+    ts: datetime
+    expires: datetime
+    on_expiry: OnExpiry
+    surface: str
+    model: str
+
+    def line(self) -> bytes:
+        """The hold as it stands in the journal."""
+        return (
+            f'{{"hold":{json.dumps(self.hold_id)},"usd":{plain(self.usd)}'
+            f',"ts":"{_time_text(self.ts)}","expires":"{_time_text(self.expires)}"'
+            f',"on_expiry":"{self.on_expiry}","surface":{json.dumps(self.surface)}'
+            f',"model":{json.dumps(self.model)}}}\n'
+        ).encode("ascii")
+
+
+class Closing(NamedTuple):
+    """The end of a hold: how it ended, and the request id of the row that it became, if any."""
+
+    hold_id: str
+    how: Outcome
+    request_id: str | None = None
+
+    def line(self) -> bytes:
+        """The closing as it stands in the journal."""
+        return (
+            f'{{"closed":{json.dumps(self.hold_id)},"how":"{self.how}"'
+            f',"request_id":{json.dumps(self.request_id)}}}\n'
+        ).encode("ascii")
+
+
+class HoldsDamaged(Exception):
+    """A line of the journal is neither hold nor closing; says which."""
+
+
+class Holds:
+    """The journal at `path`, read incrementally: open holds, the last closings, their sum."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = (0, 0)
+        self._size = self._lines = 0
+        self._soonest = _NEVER
+        self._forget()
+
+    def read(self) -> None:
+        """Take what the journal has gained. Raises HoldsDamaged, OSError."""
+        try:
+            with opened(self.path, os.O_RDONLY) as fd:
+                status = os.fstat(fd)
+                if (status.st_dev, status.st_ino) != self._file or status.st_size < self._size:
+                    self._forget()
+                    self._file = status.st_dev, status.st_ino
+                data = os.pread(fd, status.st_size - self._size, self._size)
+        except FileNotFoundError:
+            self._forget()
+            return
+        self.exists = True
+        whole = data[: data.rfind(b"\n") + 1]
+        for line in whole.split(b"\n")[:-1]:
+            self._lines += 1
+            self._take(line)
+        self._size += len(whole)
+
+    def held(self, now: datetime, settled: Collection[str]) -> Decimal:
+        """USD that open holds set aside, but for those that were `settled` behind the journal's back.
+
+        What will be given back on expiry no longer counts then.
+        """
+        gone = {hold_id: self.open[hold_id] for hold_id in settled}
+        gone |= {hold.hold_id: hold for hold in self.expired(now) if hold.on_expiry == "release"}
+        result = self.total
+        for hold in gone.values():
+            result = EXACT.subtract(result, hold.usd)
+        return result
+
+    def expired(self, now: datetime) -> list[Hold]:
+        """The open holds whose time is up, oldest first."""
+        if now < self._soonest:
+            return []
+        self._soonest = min((hold.expires for hold in self.open.values()), default=_NEVER)
+        return [hold for hold in self.open.values() if now >= hold.expires]
+
+    def append(self, *entries: Hold | Closing) -> None:
+        """Write entries durably, then take them. The caller holds the lock. Raises OSError."""
+        is_new = not self.path.exists()
+        with opened(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as fd:
+            write_whole(fd, self._seal(fd) + b"".join(entry.line() for entry in entries))
+            os.fsync(fd)
+        if is_new:
+            sync_dir(self.path.parent)
+        self.read()
+        if self._size > _LONGEST and self._lines > 2 * (len(self.open) + _KEPT_CLOSED):
+            self._compact()
+
+    def _compact(self) -> None:
+        kept = list(self.closed.values())[-_KEPT_CLOSED:]
+        lines = [closing.line() for closing in kept] + [hold.line() for hold in self.open.values()]
+        replace(self.path, b"".join(lines))
+        self.read()
+
+    def _seal(self, fd: int) -> bytes:
+        size = os.fstat(fd).st_size
+        fragment = os.pread(fd, size - self._size, self._size)
+        return TORN_MARK + b"\n" if fragment and not fragment.endswith(b"\n") else b""
+
+    def _forget(self) -> None:
+        self.open: dict[str, Hold] = {}
+        self.closed: dict[str, Closing] = {}
+        self.total = ZERO
+        self.exists = False
+        # No open hold expires before this: looking at each of them every time would not stay flat.
+        self._soonest = _NEVER
+        self._file = (0, 0)
+        self._size = self._lines = 0
+
+    def _take(self, line: bytes) -> None:
+        if is_blank(line):
+            return
+        try:
+            entry = parse_entry(line)
+        except Unreadable as error:
+            raise HoldsDamaged(f"line {self._lines} is unreadable: {error}") from None
+        if isinstance(entry, Hold):
+            self._open(entry)
+        else:
+            self._close(entry)
+
+    def _open(self, hold: Hold) -> None:
+        self.open[hold.hold_id] = hold
+        self._soonest = min(self._soonest, hold.expires)
+        self.total = EXACT.add(self.total, hold.usd)
+
+    def _close(self, closing: Closing) -> None:
+        hold = self.open.pop(closing.hold_id, None)
+        if hold is not None:
+            self.total = EXACT.subtract(self.total, hold.usd)
+        self.closed[closing.hold_id] = closing
+
+
+def parse_entry(line: bytes) -> Hold | Closing:
+    """The hold or the closing that a line of the journal is. Raises Unreadable with the reason."""
+    found = parse_object(line)
+    try:
+        if "closed" in found:
+            return Closing(found["closed"], found["how"], found["request_id"])
+        return _hold(found)
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+        raise Unreadable(f"neither a hold nor a closing: {error}") from None
+
+
+def _hold(found: dict[str, Any]) -> Hold:
+    ts, expires = datetime.fromisoformat(found["ts"]), datetime.fromisoformat(found["expires"])
+    if ts.tzinfo is None or expires.tzinfo is None:
+        raise ValueError("a time without offset")
+    return Hold(
+        found["hold"],
+        checked_usd(found["usd"]),
+        ts,
+        expires,
+        found["on_expiry"],
+        found["surface"],
+        found["model"],
+    )
+
+
+def _time_text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="microseconds")

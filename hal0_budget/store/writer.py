@@ -1,0 +1,169 @@
+"""What writes to a ledger: one step at a time, under the lock, durable before it is reported.
+
+hal0 appends without our lock, so a writer never truncates, and writes each step with one call.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
+
+from hal0_budget.errors import LedgerDamaged, WriteFailed
+from hal0_budget.store import checkpoint
+from hal0_budget.store.durable import NotRegular, opened, sync_dir, write_whole
+from hal0_budget.store.holds import Closing, Hold, Holds
+from hal0_budget.store.index import Index, open_index
+from hal0_budget.store.ledger import BLOCK, Ledger, Reading
+from hal0_budget.store.rows import Row, Unreadable, parse_row, seal_of
+
+# How long another writer may take to finish a row that looks torn.
+_TEAR_GRACE = 0.02
+
+
+@contextmanager
+def writing(ledger: Ledger, now: datetime, lock_timeout: float) -> Iterator[Writer]:
+    """A writer to the ledger, alone with it until the end.
+
+    Raises LockTimeout; LedgerDamaged where what stands in the ledger's place is no file; OSError.
+    """
+    with ledger.locked(lock_timeout), ExitStack() as stack:
+        try:
+            yield Writer(ledger, now, stack)
+        except NotRegular as error:
+            raise LedgerDamaged(f"{error.filename}: {error.strerror}", path=error.filename) from None
+
+
+class Writer:
+    """The ledger, the journal of holds and the index of one persona, while the lock is held."""
+
+    def __init__(self, ledger: Ledger, now: datetime, stack: ExitStack) -> None:
+        self._ledger = ledger
+        self._now = now
+        self._stack = stack
+        self._index: Index | None = None
+
+    @property
+    def holds(self) -> Holds:
+        """The journal of holds, as far as it was read."""
+        return self._ledger.holds
+
+    def look(self) -> Reading:
+        """What the ledger adds up to now, and what is held; the checkpoint is brought up to it.
+
+        Raises OSError.
+        """
+        reading, fresh = self._ledger.look(self._now)
+        if fresh is not None:
+            if settled := sorted(fresh.tally.settled):
+                self.holds.append(*(Closing(hold_id, "settled") for hold_id in settled))
+            with suppress(OSError):
+                checkpoint.save(self._ledger.checkpoint, fresh)
+        return reading
+
+    def find(self, request_id: str) -> list[Row]:
+        """Every row on record with that request id, newest first. Raises OSError."""
+        try:
+            index = self._indexed()
+            if index is not None:
+                return list(index.find(request_id))
+            with opened(self._ledger.path, os.O_RDONLY) as fd:
+                return _search(fd, request_id)
+        except FileNotFoundError:
+            return []
+
+    def append(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
+        """Record rows with one write, and close the holds that they settle.
+
+        When this returns, the rows are on the disk. Raises WriteFailed, OSError where they may not be.
+        """
+        path = self._ledger.path
+        with opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as fd:
+            if os.fstat(fd).st_size == 0:
+                # Before the first row, so that whoever fails or dies here leaves it to the next.
+                sync_dir(self._ledger.dir)
+            write_whole(fd, _seal(fd) + b"".join(row.line() for row in rows))
+            os.fsync(fd)
+            if not _is_named(path, fd):
+                raise WriteFailed(f"{path}: replaced while a row was written; nothing was acknowledged")
+            # The rows are on the disk, and tell the rest again to whoever looks next.
+            with suppress(OSError):
+                if closings:
+                    self.holds.append(*closings)
+                self._indexed()
+                self.look()
+
+    def note(self, *entries: Hold | Closing) -> None:
+        """Write holds and closings that no row tells of, durably. Raises OSError."""
+        is_new = not self.holds.exists
+        self.holds.append(*entries)
+        if is_new:
+            # So that the checkpoint knows of the journal, should it vanish.
+            with suppress(OSError):
+                self.look()
+
+    def _indexed(self) -> Index | None:
+        """The index, all rows in it.
+
+        None where it cannot be brought up to date, or is of what a damaged ledger was before.
+        """
+        try:
+            if self._index is None:
+                self._index = self._open_index()
+                if not self._index.matches() and self.look().damage is None:
+                    # The ledger is another one, and whoever laid it here removed the checkpoint.
+                    self._ledger.index.unlink(missing_ok=True)
+                    self._index = self._open_index()
+            if self._index.matches():
+                self._index.catch_up()
+                return self._index
+        except FileNotFoundError:
+            raise
+        except OSError:
+            pass
+        return None
+
+    def _open_index(self) -> Index:
+        fd = self._stack.enter_context(opened(self._ledger.path, os.O_RDONLY))
+        return self._stack.enter_context(open_index(self._ledger.index, fd))
+
+    def sync(self) -> None:
+        """Make sure that what is on record is on the disk. Raises OSError."""
+        with opened(self._ledger.path, os.O_RDONLY) as fd:
+            os.fsync(fd)
+
+
+def _is_named(path: os.PathLike[str], fd: int) -> bool:
+    try:
+        named = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(named, os.fstat(fd))
+
+
+def _seal(fd: int) -> bytes:
+    """What must stand before the next row: nothing, or what seals the tear at the end."""
+    size = os.fstat(fd).st_size
+    if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
+        return b""
+    # hal0 may be in the middle of a write of its own: its row is whole in a moment.
+    time.sleep(_TEAR_GRACE)
+    size = os.fstat(fd).st_size
+    length = min(size, BLOCK)
+    end = os.pread(fd, length, size - length)
+    fragment = end[end.rfind(b"\n") + 1 :]
+    return seal_of(fragment) if fragment else b""
+
+
+def _search(fd: int, request_id: str) -> list[Row]:
+    """What `Index.find` finds, line by line: the index of another ledger says nothing of this one."""
+    found = []
+    with open(fd, "rb", closefd=False) as file:
+        while line := file.readline(BLOCK):
+            with suppress(Unreadable):
+                row = parse_row(line)
+                if row.request_id == request_id:
+                    found.append(row)
+    return found[::-1]

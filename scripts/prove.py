@@ -1,0 +1,69 @@
+"""Run the proof of every promise at its full figure, and write the table into docs/promises.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[1] / "docs" / "promises.md"
+MARK = "<!-- written by make prove -->\n"
+
+
+class Table:
+    """What each proof reached, by promise, as pytest reports it."""
+
+    def __init__(self) -> None:
+        self.figures: dict[int, list[str]] = {}
+        self.failed: set[int] = set()
+        self._promises: dict[str, int] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Note which promise each test proves."""
+        for item in items:
+            marker = item.get_closest_marker("promise")
+            if marker is not None:
+                self._promises[item.nodeid] = marker.args[0]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note what a test reached, or that it did not."""
+        promise = self._promises.get(report.nodeid)
+        if promise is None:
+            return
+        if report.failed or report.skipped:
+            self.failed.add(promise)
+        if report.when == "call":
+            figures = self.figures.setdefault(promise, [])
+            figures += [str(value) for name, value in report.user_properties if name == "figure"]
+
+
+def rows(page: str, table: Table) -> str:
+    """The promises of the page with what was reached now."""
+    lines = [MARK + "| # | reached | kept |", "| --- | --- | --- |"]
+    for number in map(int, re.findall(r"^\| (\d+) \|", page.split(MARK, 1)[0], re.MULTILINE)):
+        figures = "; ".join(table.figures.get(number, [])) or "no proof ran"
+        kept = "no" if number in table.failed or number not in table.figures else "yes"
+        lines.append(f"| {number} | {figures} | {kept} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Run the proofs; 0 where every promise is kept."""
+    table = Table()
+    code = pytest.main(["--prove", "-m", "promise", "-q", *sys.argv[1:]], plugins=[table])
+    page = PAGE.read_text()
+    text = rows(page, table)
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, Linux {platform.release()}"
+    head = f"`make prove` on {datetime.now(UTC):%Y-%m-%d}, {machine}:\n\n"
+    PAGE.write_text(page.split(MARK)[0] + MARK + head + text.removeprefix(MARK))
+    print(text)
+    return int(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
