@@ -149,11 +149,10 @@ class Account:
         Raises as `charge` does.
         """
         now = self.clock()
-        rows = (charge.row(self.persona, now) for charge in charges)
         with _os_errors():
             self._require_persona()
             with self._recording(now) as books:
-                return books.record(rows)
+                return books.record(charges)
 
     def release(self, hold_id: str) -> Hold:
         """Give a hold back, because its call was never made. Raises HoldNotFound, Conflict."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 
+from hal0_budget.charges import Charge
 from hal0_budget.errors import Conflict, HoldNotFound, RequestNotFound
 from hal0_budget.money import dollars, negative, subtract
 from hal0_budget.results import Receipt
@@ -27,16 +28,19 @@ class Books:
         self._persona = persona
         self._now = now
 
-    def record(self, rows: Iterable[Row]) -> tuple[Receipt, ...]:
-        """Record the rows whose request ids are not on record, all with one write.
+    def record(self, charges: Iterable[Charge]) -> tuple[Receipt, ...]:
+        """Record the charges whose request ids are not on record, all with one write.
 
-        Raises Conflict where an id is on record with other facts, or a hold was resolved before.
+        Nothing is written unless all are valid. Raises InvalidCharge; Conflict where an id is on record
+        with other facts, or a hold was resolved before.
         """
         receipts: list[Receipt] = []
         new: dict[str, Row] = {}
         closings: dict[str, Closing] = {}
-        for row in rows:
-            known = self._on_record(row, new)
+        for charge in charges:
+            row = charge.row(self._persona, self._now)
+            # An id that was made just now is on no record.
+            known = self._on_record(row, new) if charge.request_id else None
             if known is not None:
                 new |= {other.request_id: other for other in self._late_void(known)}
                 receipts.append(Receipt(known, was_recorded=True))

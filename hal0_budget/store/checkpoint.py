@@ -27,7 +27,7 @@ VERSION = 1
 # How many of the ledger's last covered bytes must be the same for the two to match.
 _MATCHED = 4096
 
-_LONGEST_LOG = 64 * 1024
+_LONGEST_LOG = 16 * 1024
 
 # Longer than the line of any ledger: a century and a half of days. What is longer is not read.
 _LONGEST_LINE = 2 * 1024 * 1024

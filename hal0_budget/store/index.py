@@ -86,7 +86,8 @@ class Index:
                     yield row
 
     def _next_block(self) -> bytes:
-        block = os.pread(self._ledger, _BLOCK, self.covered)
+        gained = os.fstat(self._ledger).st_size - self.covered
+        block = os.pread(self._ledger, min(_BLOCK, max(gained, 0)), self.covered)
         return block[: block.rfind(b"\n") + 1]
 
     def _add(self, block: bytes) -> None:

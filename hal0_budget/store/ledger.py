@@ -177,7 +177,9 @@ def scan(fd: int, tally: Tally, until: int = sys.maxsize) -> bytes:
     Memory stays at one block, however long the file. Raises NotALedger where a line fills a block.
     """
     while True:
-        block = os.pread(fd, min(BLOCK, until - tally.size), tally.size)
+        # No more than there is: a buffer of a whole block costs more than to read a row.
+        size = min(os.fstat(fd).st_size, until)
+        block = os.pread(fd, min(BLOCK, max(size - tally.size, 0)), tally.size)
         end = block.rfind(b"\n") + 1
         if end:
             tally.take(block[:end])

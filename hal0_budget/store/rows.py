@@ -38,15 +38,25 @@ _TEXT = r"[ !#-\[\]-~]*+"
 # The rows that hal0 and this program write, which are nearly all. Whatever it takes, with an hour
 # that is one, `parse_row` takes too and reads alike; the rest is read by `parse_row` alone. It
 # never backtracks, which makes it a third faster.
-_PLAIN_ROW = (
+_HOUR_AND_COST = (
     r'^\{"ts":"([0-9T-]{13}+):[0-5]\d:[0-5]\d(?:\.\d{6}+)?+(?:\+00:00|Z)"'
     rf',"persona_id":"{_TEXT}","surface":"{_TEXT}","model":"{_TEXT}"'
     r',"cost_usd":((?:0|[1-9]\d{0,8}+)(?:\.\d{1,40}+)?+(?:[eE]-\d\d?+)?+)'
-    rf',"request_id":"({_TEXT})"(?:,"cost_source":"([a-z]++)")?+(?:,"hold_id":"({_TEXT})")?+\}}\n'
 )
+_SIX_KEYS = rf'{_HOUR_AND_COST},"request_id":"{_TEXT}"\}}\n'
+_MORE = rf'(?:,"cost_source":"([a-z]++)")?+(?:,"hold_id":"({_TEXT})")?+'
+_PLAIN_ROW = rf'{_HOUR_AND_COST},"request_id":"({_TEXT})"{_MORE}\}}\n'
 
 
-def plain_rows(text: str) -> list[tuple[str, str, str, str, str]]:
+def plain_costs(text: str) -> list[tuple[str, ...]]:
+    """Hour and cost of every plain row in `text`, whole lines, that has the six keys and no more.
+
+    Takes half the time of `plain_rows`, and nearly all of a first scan.
+    """
+    return re.findall(_SIX_KEYS, text, re.MULTILINE | re.ASCII)
+
+
+def plain_rows(text: str) -> list[tuple[str, ...]]:
     """Hour, cost, request id, cost source and hold id of every plain row in `text`, whole lines.
 
     What a row does not have is empty. The hour may be any 13 of the characters that hours are

@@ -16,6 +16,7 @@ from hal0_budget.store.rows import (
     is_blank,
     is_hour,
     parse_row,
+    plain_costs,
     plain_rows,
     whole_object,
 )
@@ -82,7 +83,8 @@ class Tally:
     def take(self, block: bytes) -> None:
         """Count the whole lines of `block`, which follow the first `size` bytes."""
         text = block.decode("latin-1")
-        rows = plain_rows(text)
+        marked = '"hold_id"' in text or '"cost_source"' in text
+        rows = plain_rows(text) if marked else plain_costs(text)
         with localcontext(EXACT):
             sums = [
                 (hour, sum(map(Decimal, map(_COST, group)), ZERO)) for hour, group in groupby(rows, _HOUR)
@@ -92,7 +94,7 @@ class Tally:
             return
         for hour, usd in sums:
             self._add(hour, usd)
-        if '"hold_id"' in text or '"unconfirmed"' in text:
+        if marked:
             for _, cost, _, source, hold_id in rows:
                 self._note(source, hold_id, Decimal(cost))
         self.rows += len(rows)
