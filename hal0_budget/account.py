@@ -21,7 +21,7 @@ from hal0_budget.results import Decision, Receipt, Reservation, Revision, Statem
 from hal0_budget.store.holds import Hold, OnExpiry
 from hal0_budget.store.layout import Home, checked_id
 from hal0_budget.store.ledger import Ledger, Reading
-from hal0_budget.store.lock import DEFAULT_TIMEOUT
+from hal0_budget.store.lock import DEFAULT_TIMEOUT, Lock
 from hal0_budget.store.persona_file import PersonaFile, read_persona
 from hal0_budget.store.rows import Row
 from hal0_budget.verdict import Scope, Usage, decide
@@ -194,7 +194,7 @@ class Account:
                 after.budget()
             else:
                 self._require_persona()
-                with self._ledger.locked(self.lock_timeout):
+                with Lock(self.home.edit_lock(self.persona)).held(self.lock_timeout):
                     before = self._read()
                     after = before.with_text(persona_edit.edited(before, wanted))
                     after.budget()

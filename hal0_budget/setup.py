@@ -13,8 +13,7 @@ import tomli_w
 from hal0_budget.errors import BudgetError, from_os_error
 from hal0_budget.store.durable import make_dirs, opened, replace
 from hal0_budget.store.layout import Home
-from hal0_budget.store.ledger import Ledger
-from hal0_budget.store.lock import DEFAULT_TIMEOUT
+from hal0_budget.store.lock import DEFAULT_TIMEOUT, Lock
 from hal0_budget.store.persona_file import read_persona
 
 DEFAULT_PERSONAS = ("hermes", "coder")
@@ -48,7 +47,7 @@ def init(
         make_dirs(home.personas)
         done = []
         for persona in personas:
-            with Ledger(home.spend_dir(persona)).locked(lock_timeout):
+            with Lock(home.edit_lock(persona)).held(lock_timeout):
                 body = tomli_w.dumps(_new_persona(home, persona)).encode()
                 done.append(_write(home.persona_file(persona), body, repair=repair))
         done.append(_write(home.active_file, f"{personas[0]}\n".encode(), repair=repair))

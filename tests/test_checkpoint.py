@@ -206,9 +206,9 @@ def test_checkpoint_longer_than_the_log_is_kept_and_used(
     for rows in range(days, days + 3):
         assert lifetime(account) == rows * COST
         assert checkpoint.stat().st_size > LONGEST_LOG
-        assert checkpoint.read_bytes().count(b"\n") == 1
+        assert checkpoint.stat().st_size <= 512 * 1024
         account.charge(COST, model="m")
-    assert bytes_read(account.check) < checkpoint.stat().st_size + 20_000 < ledger.stat().st_size
+    assert bytes_read(account.check) < checkpoint.stat().st_size + 20_000
 
 
 def test_older_checkpoint_is_never_written_over_a_newer_one(

@@ -17,6 +17,8 @@ from hal0_budget.budget import CAP_KEYS
 from hal0_budget.windows import SPEND_WINDOWS, Window
 from tests.conftest import NOON, Cli
 
+pytestmark = pytest.mark.promise(10)
+
 COST = Decimal("0.1")
 INSTANT = timedelta(microseconds=1)
 

@@ -74,6 +74,7 @@ def all_acknowledged(folder: Path) -> list[str]:
     return [one for path in folder.glob("ack-*") for one in path.read_text().split("\n") if one]
 
 
+@pytest.mark.promise(8)
 def test_checks_meanwhile_see_no_damage_and_no_spend_that_falls(
     home: Home, account: Account, ledger: Path, tmp_path: Path
 ) -> None:
@@ -101,6 +102,7 @@ def test_checks_meanwhile_see_no_damage_and_no_spend_that_falls(
         ledger.with_name("spend.checkpoint").unlink()
 
 
+@pytest.mark.promise(5)
 def test_every_acknowledged_charge_of_many_processes_is_there_once(
     home: Home, cli: Cli, ledger: Path, tmp_path: Path
 ) -> None:
@@ -126,6 +128,7 @@ def test_every_acknowledged_charge_of_many_processes_is_there_once(
     assert cli.json("show", "hermes")["spend"]["lifetime_usd"] == COST * len(expected)
 
 
+@pytest.mark.promise(1)
 def test_killed_writers_lose_no_acknowledged_charge(
     home: Home, account: Account, ledger: Path, tmp_path: Path
 ) -> None:
@@ -178,6 +181,7 @@ def lock_held(home: Home, tmp_path: Path) -> Iterator[BaseProcess]:
         holder.join()
 
 
+@pytest.mark.promise(7)
 def test_stopped_holder_of_the_lock_ends_others_in_75_and_a_killed_one_frees_it(
     home: Home, cli: Cli, ledger: Path, tmp_path: Path
 ) -> None:
@@ -199,6 +203,7 @@ def test_stopped_holder_of_the_lock_ends_others_in_75_and_a_killed_one_frees_it(
     assert cli.json("show", "hermes")["spend"]["lifetime_usd"] == COST
 
 
+@pytest.mark.promise(7)
 def test_lock_that_is_deleted_is_no_way_past_it(home: Home, account: Account, tmp_path: Path) -> None:
     """A waiter that gets the lock of a file that is gone does not take it for the lock."""
     lock = home.spend_dir("hermes") / "spend.lock"
@@ -215,6 +220,7 @@ def test_lock_that_is_deleted_is_no_way_past_it(home: Home, account: Account, tm
     assert account.show().of("lifetime").spent == COST
 
 
+@pytest.mark.promise(7)
 def test_no_row_is_left_on_a_ledger_that_was_replaced_during_the_wait(
     home: Home, account: Account, ledger: Path, tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ from hal0_budget import Account, BudgetError, Home, Row
 from hal0_budget.store.checkpoint import load
 from tests.conftest import NOON, Cli
 
+pytestmark = pytest.mark.promise(3)
+
 ROWS = 50
 FREE = Row(NOON, "hermes", "cli", "m", Decimal(0), "free").line()
 LEFT = Decimal("1.00")

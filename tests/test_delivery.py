@@ -18,6 +18,8 @@ import pytest
 from hal0_budget import Account, Home
 from tests.conftest import COMMAND, Cli
 
+pytestmark = pytest.mark.promise(15)
+
 
 @pytest.fixture
 def capped(home: Home) -> Cli:

@@ -22,6 +22,8 @@ from hal0_budget.store import writer as writer_module
 from hal0_budget.store.rows import parse_row
 from tests.conftest import NOON, Cli
 
+pytestmark = pytest.mark.promise(6)
+
 COST = Decimal("0.25")
 CHARGE = ("charge", "hermes", "--cost", "0.25", "--model", "m", "--request-id", "killed")
 SET = ("set", "hermes", "--daily", "5")
@@ -96,6 +98,7 @@ def tear(ledger: Path) -> None:
         file.write(b'{"ts":"2026-05-29T12:00:00Z","persona_id":"her')
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize("state", ["new", "torn"])
 def test_charge_killed_at_any_step_loses_no_acknowledged_row(
     state: str, account: Account, ledger: Path, trace: Trace
@@ -128,6 +131,7 @@ def test_charge_killed_at_any_step_loses_no_acknowledged_row(
     assert recorded == {False, True}, "no kill hit before the row, or none after it"
 
 
+@pytest.mark.promise(11)
 def test_set_killed_at_any_step_leaves_the_old_bytes_or_the_new(
     account: Account, home: Home, trace: Trace
 ) -> None:
@@ -190,6 +194,7 @@ def test_row_in_a_ledger_that_was_moved_meanwhile_is_not_acknowledged(
     assert ids(ledger)[1:] == ["killed"]
 
 
+@pytest.mark.promise(2)
 def test_readers_change_neither_ledger_nor_persona(account: Account, ledger: Path, trace: Trace) -> None:
     row = account.charge(COST, model="m").row
     for command in (("check", "hermes"), ("check", "hermes", "--estimate", "1"), ("show", "hermes")):

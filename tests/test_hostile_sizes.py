@@ -18,6 +18,8 @@ import pytest
 from hal0_budget import Account, BudgetError, Home
 from tests.conftest import COMMAND, Cli
 
+pytestmark = pytest.mark.promise(14)
+
 MIB = 1024 * 1024
 SECONDS = 10
 MEMORY_KB = 100 * 1024

@@ -24,6 +24,8 @@ from hal0_budget import Account, Home, init
 from hal0_budget.cli.render import printable
 from tests.conftest import Cli
 
+pytestmark = pytest.mark.promise(13)
+
 # What a terminal, a log, a shell, a renderer or a reader of JSON lines might take for its own.
 SNIPPETS = (
     "\x1b[31m", "\x1b]0;title\x07", "\x1bc", "\x9b2J", "\x9d", "\a", "\b", "\t", "\v", "\f", "\x7f",

@@ -162,7 +162,7 @@ def test_agent_is_the_one_that_is_named(bare: Cli, args: list[str], env: dict[st
 def test_persona_files_go_where_hal0_keeps_them_and_nothing_else_does(bare: Cli, tmp_path: Path) -> None:
     apart = tmp_path / "apart"
     assert bare("init", "sage", "--personas-dir", str(apart)).returncode == 0
-    assert sorted(path.name for path in apart.iterdir()) == ["active.txt", "sage.toml"]
+    assert sorted(path.name for path in apart.iterdir()) == [".sage.lock", "active.txt", "sage.toml"]
     assert not (personas_of(bare) / "sage.toml").exists()
 
 

@@ -19,6 +19,8 @@ from hal0_budget.cli.options import Output
 from hal0_budget.money import add, checked_usd, dollars, multiply, percent, plain, subtract, total
 from tests.conftest import Cli
 
+pytestmark = pytest.mark.promise(9)
+
 FINEST = "0." + "0" * 339 + "1"
 LONGEST = "999999999." + "9" * 340
 

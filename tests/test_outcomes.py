@@ -16,6 +16,8 @@ import pytest
 from hal0_budget import Account, Home
 from tests.conftest import Cli
 
+pytestmark = pytest.mark.promise(15)
+
 VERDICTS = {0, 10, 20}
 BLOCKED = ("check", "hermes", "--estimate", "9")
 

@@ -28,6 +28,7 @@ def recipe(name: str) -> str:
     raise AssertionError(f"no recipe {name}")
 
 
+@pytest.mark.promise(4)
 @pytest.mark.parametrize("name", ["parallel.sh", "parallel-by-hand.sh"])
 def test_recipe_runs_only_the_calls_that_fit_the_cap(
     name: str, cli: Cli, tmp_path: Path, ledger: Path
@@ -55,6 +56,7 @@ def test_recipe_runs_only_the_calls_that_fit_the_cap(
     assert cli.json("show", "hermes")["windows"][1]["held_usd"] == 0
 
 
+@pytest.mark.promise(4)
 def test_parallel_reserves_of_processes_grant_exactly_what_fits(cli: Cli, home: Home) -> None:
     cli("set", "hermes", "--daily", "1")
     with ThreadPoolExecutor(8) as pool:

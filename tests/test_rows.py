@@ -147,7 +147,7 @@ def test_what_other_writers_may_write_is_read_exactly(line: str, hour: str, cost
     tally = Tally.starting(NOON)
     tally.take(f"{line}\n".encode())
     assert (tally.lifetime, tally.bad_count) == (Decimal(cost), 0)
-    assert tally.hours == {f"2026-05-29T{hour}": Decimal(cost)}
+    assert {key: Decimal(usd) for key, usd in tally.hours.items()} == {f"2026-05-29T{hour}": Decimal(cost)}
 
 
 def test_all_of_hal0s_own_rows_take_the_fast_path() -> None:

@@ -21,6 +21,8 @@ from hal0_budget.store import persona_edit
 from hal0_budget.store.persona_file import read_persona
 from tests.conftest import Cli
 
+pytestmark = pytest.mark.promise(11)
+
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 SETTER = """
@@ -39,19 +41,29 @@ for number in range(1, 11):
 """
 
 
-def test_every_edit_of_eight_setters_at_once_is_kept(home: Home) -> None:
+@pytest.mark.parametrize(
+    "agents", [("hermes",), ("hermes", "talaria")], ids=["one agent", "two agents that share personas"]
+)
+def test_every_edit_of_eight_setters_at_once_is_kept(home: Home, agents: tuple[str, ...]) -> None:
     setters = [
         subprocess.Popen(
-            [sys.executable, "-c", SETTER, str(home.root), "hermes", str(home.personas), key],
+            [sys.executable, "-c", SETTER, str(home.root), agents[i % len(agents)], str(home.personas), key],
             stderr=subprocess.PIPE,
         )
-        for key in KEYS
+        for i, key in enumerate(KEYS)
     ]
     errors = [setter.communicate(timeout=90)[1].decode() for setter in setters]
     assert errors == [""] * len(KEYS)
     budget = tomllib.loads(home.persona_file("hermes").read_text())["persona"]["budget"]
     assert budget == {key: True if key == "hard_cap" else 1.0 for key in KEYS}
-    assert sorted(os.listdir(home.personas)) == ["active.txt", "coder", "coder.toml", "hermes", "hermes.toml"]
+    assert sorted(os.listdir(home.personas)) == [
+        ".hermes.lock",
+        "active.txt",
+        "coder",
+        "coder.toml",
+        "hermes",
+        "hermes.toml",
+    ]
 
 
 def test_mode_and_owner_are_kept(home: Home, cli: Cli) -> None:

@@ -16,6 +16,8 @@ from hal0_budget import Account, BudgetError, Row
 from hal0_budget.store import writer as writer_module
 from hal0_budget.store.rows import parse_row, seal_of
 
+pytestmark = pytest.mark.promise(2)
+
 FIRST = Decimal("0.5")
 LAST = Decimal("0.25")
 

@@ -90,10 +90,10 @@ def test_wide_terminal_shows_a_bar_beside_each_share(spending: Cli) -> None:
     ]
 
 
-def test_narrow_terminal_shows_a_list_that_fits(spending: Cli) -> None:
+def test_narrow_terminal_shows_a_list_that_fits_with_its_bars(spending: Cli) -> None:
     lines = ESCAPE.sub("", on_terminal(spending, "show", "hermes", columns=40)).splitlines()
     assert max(map(len, lines)) <= 40
-    assert "daily  85%" in lines
+    assert "daily     ██████████░░  85%" in lines
     assert "  left  $0.1499999999999" in lines
 
 

@@ -35,6 +35,7 @@ def test_sound_ledger_is_clean(cli: Cli, lines: list[bytes]) -> None:
     assert (done.returncode, done.stdout) == (0, f"hermes: sound; {len(lines)} rows on {len(lines)} lines\n")
 
 
+@pytest.mark.promise(3)
 def test_every_flipped_bit_is_named_by_its_line(home: Home, ledger: Path, lines: list[bytes]) -> None:
     whole = b"".join(lines)
     starts = [sum(map(len, lines[:number])) for number in (0, 17, ROWS - 1)]
@@ -49,6 +50,7 @@ def test_every_flipped_bit_is_named_by_its_line(home: Home, ledger: Path, lines:
                 assert number + 1 in [line for _, line in found] or number == ROWS - 1, (number, offset, bit)
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("number", [0, 1, 24, ROWS - 2, ROWS - 1])
 @pytest.mark.parametrize("change", ["drop", "duplicate", "swap"])
 def test_every_moved_line_is_named(
@@ -72,6 +74,7 @@ def test_every_moved_line_is_named(
         assert any(line is not None and abs(line - number - 1) <= 1 for line in found)
 
 
+@pytest.mark.promise(3)
 def test_every_truncation_is_named(home: Home, ledger: Path, lines: list[bytes]) -> None:
     whole = b"".join(lines)
     for size in range(0, len(whole), 97):
@@ -81,6 +84,7 @@ def test_every_truncation_is_named(home: Home, ledger: Path, lines: list[bytes])
     assert named(home) == [("damage", None)]
 
 
+@pytest.mark.promise(3)
 def test_bad_lines_of_the_sample_are_named_without_a_checkpoint(home: Home, ledger: Path) -> None:
     put_ledger(ledger, "damaged.jsonl")
     expected = json.loads((SAMPLES / "ledgers" / "damaged.expected.json").read_text())

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from hal0_budget import Account, Home
 from hal0_budget.windows import SPEND_WINDOWS, Window, utc_now, window_end, window_start
 
+pytestmark = pytest.mark.promise(10)
+
 INSTANT = timedelta(microseconds=1)
 RESETTING: tuple[Window, ...] = ("hourly", "daily", "weekly", "monthly")
 

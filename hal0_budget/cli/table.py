@@ -32,17 +32,18 @@ def drawn(statements: Sequence[Statement], stream: TextIO) -> str:
         file=stream, width=_UNBOUNDED, height=_UNBOUNDED, force_terminal=True, color_system="standard",
         no_color=False, highlight=False, emoji=False, markup=False,
     )  # fmt: skip
+    blocks = console.encoding.startswith("utf")
     columns = shutil.get_terminal_size().columns
     with console.capture() as capture:
         for number, statement in enumerate(statements):
             if number:
                 console.print()
             console.print(Text(printable(headline(statement)), style="bold"))
-            table = _table(statement, blocks=console.encoding.startswith("utf"))
+            table = _table(statement, blocks=blocks)
             if console.measure(table).maximum <= columns:
                 console.print(table)
             else:
-                for line in _lines(statement):
+                for line in _lines(statement, blocks=blocks):
                     console.print(line)
             if statement.unconfirmed:
                 console.print(Text(unconfirmed_line(statement)))
@@ -64,13 +65,12 @@ def _table(statement: Statement, *, blocks: bool) -> Table:
     return table
 
 
-def _lines(statement: Statement) -> list[Text]:
-    """Two lines a window, for a narrow terminal."""
+def _lines(statement: Statement, *, blocks: bool) -> list[Text]:
+    """A line for each number, for a narrow terminal."""
     lines = []
     for state in statement.windows:
-        share = _share(state)
-        percent = "" if share is None else f"  {_percent(share)}"
-        lines.append(Text(f"{label(state.window)}{percent}", style=_style(share)))
+        bar = _bar(state, blocks=blocks)
+        lines.append(Text(f"{label(state.window):<8}  ").append(bar) if bar else Text(label(state.window)))
         parts = [("spent", state.spent), ("held", state.held), ("cap", state.cap), ("left", state.remaining)]
         lines += [Text(f"  {name:<6}{dollars(usd)}") for name, usd in parts if usd is not None]
         if state.resets_at:

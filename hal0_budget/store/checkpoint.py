@@ -27,7 +27,10 @@ VERSION = 1
 # How many of the ledger's last covered bytes must be the same for the two to match.
 _MATCHED = 4096
 
-_LONGEST_LOG = 16 * 1024
+# A log of so many lines, or of so few bytes, is still short.
+_LINES = 8
+_SHORT = 16 * 1024
+_LONGEST_LOG = 512 * 1024
 
 # Longer than the line of any ledger: a century and a half of days. What is longer is not read.
 _LONGEST_LINE = 2 * 1024 * 1024
@@ -91,7 +94,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     line = b'%s%d,"checkpoint":%s}\n' % (_HEAD, crc32(body), body)
     with opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as fd:
         size = os.fstat(fd).st_size
-        if size == 0 or (size + len(line) <= _LONGEST_LOG and os.pread(fd, 1, size - 1) == b"\n"):
+        longest = min(max(_SHORT, _LINES * len(line)), _LONGEST_LOG)
+        if size == 0 or (size + len(line) <= longest and os.pread(fd, 1, size - 1) == b"\n"):
             write_whole(fd, line)
             return
     temporary = path.with_name(f".{path.name}.new")
@@ -125,8 +129,8 @@ def _to_json(checkpoint: Checkpoint) -> dict[str, object]:
         "lifetime": plain(tally.lifetime),
         "unconfirmed": plain(tally.unconfirmed),
         "hours_from": tally.hours_from,
-        "hours": {hour: plain(usd) for hour, usd in tally.hours.items()},
-        "days": {day: plain(usd) for day, usd in tally.days.items()},
+        "hours": tally.hours,
+        "days": tally.days,
         "bad_count": tally.bad_count,
         "bad_lines": [[bad.line, bad.byte, bad.why] for bad in tally.bad_lines],
     }
@@ -142,8 +146,8 @@ def _from_json(found: dict[str, Any]) -> Checkpoint:
     tally.torn = found["torn"]
     tally.lifetime = Decimal(found["lifetime"])
     tally.unconfirmed = Decimal(found["unconfirmed"])
-    tally.hours = {hour: Decimal(usd) for hour, usd in found["hours"].items()}
-    tally.days = {day: Decimal(usd) for day, usd in found["days"].items()}
+    tally.hours = found["hours"]
+    tally.days = found["days"]
     tally.bad_count = found["bad_count"]
     tally.bad_lines = [BadLine(line, byte, why) for line, byte, why in found["bad_lines"]]
     return Checkpoint(tally, found["crc"], found["has_holds"])

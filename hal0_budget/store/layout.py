@@ -12,6 +12,8 @@ from hal0_budget.errors import AgentUnknown, InvalidId, PersonaNotFound, from_os
 DEFAULT_ROOT = Path("/var/lib/hal0/agents")
 DEFAULT_AGENT = "hermes"
 
+LOCK = "spend.lock"
+
 _ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
@@ -58,6 +60,15 @@ class Home(NamedTuple):
     def persona_file(self, persona: str) -> Path:
         """The TOML file of a persona. Raises InvalidId."""
         return self.personas / f"{checked_id('persona', persona)}.toml"
+
+    def edit_lock(self, persona: str) -> Path:
+        """What is held by whoever edits a persona file. Raises InvalidId.
+
+        Agents may share a folder of persona files, but never one of spending.
+        """
+        if self.personas_dir is None:
+            return self.spend_dir(persona) / LOCK
+        return self.personas_dir / f".{checked_id('persona', persona)}.lock"
 
     def spend_dir(self, persona: str) -> Path:
         """The folder of a persona's ledger, checkpoint and lock. Raises InvalidId."""

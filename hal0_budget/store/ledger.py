@@ -19,8 +19,9 @@ from typing import NamedTuple
 from hal0_budget.errors import LedgerDamaged, LockTimeout
 from hal0_budget.store import checkpoint
 from hal0_budget.store.checkpoint import Checkpoint, CheckpointUnusable
-from hal0_budget.store.durable import NotRegular, make_dirs, opened
+from hal0_budget.store.durable import NotRegular, opened
 from hal0_budget.store.holds import Holds, HoldsDamaged
+from hal0_budget.store.layout import LOCK
 from hal0_budget.store.lock import Lock
 from hal0_budget.store.tally import BadLine, Tally
 
@@ -31,7 +32,6 @@ LEDGER = "spend.jsonl"
 CHECKPOINT = "spend.checkpoint"
 HOLDS = "spend.holds"
 INDEX = "spend.index"
-LOCK = "spend.lock"
 
 
 class NotALedger(Exception):
@@ -99,7 +99,6 @@ class Ledger:
     @contextmanager
     def locked(self, timeout: float) -> Iterator[None]:
         """Hold the persona's lock, made where missing. Raises LockTimeout, OSError."""
-        make_dirs(self.dir)
         with self.lock.held(timeout):
             yield
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hal0_budget.errors import LockTimeout
-from hal0_budget.store.durable import opened
+from hal0_budget.store.durable import make_dirs, opened
 
 DEFAULT_TIMEOUT = 5.0
 
@@ -19,7 +19,7 @@ _LONGEST_WAIT = 0.01
 
 
 class Lock:
-    """The lock file at `path`, made where missing.
+    """The lock file at `path`, made where missing, and so is its folder.
 
     The kernel frees it when its holder ends, however it ends, so none is ever stale.
     """
@@ -32,6 +32,7 @@ class Lock:
     def held(self, timeout: float) -> Iterator[None]:
         """Hold the lock; wait `timeout` seconds for it at most. Raises LockTimeout, OSError."""
         # Who just had it is awake, and would always be first; those who wait are asleep.
+        make_dirs(self.path.parent)
         if self._courtesy:
             time.sleep(self._courtesy)
         deadline = time.monotonic() + timeout

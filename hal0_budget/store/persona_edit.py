@@ -19,7 +19,7 @@ from tomlkit.items import AoT, InlineTable, Item, Table
 from hal0_budget.errors import PersonaChanged, PersonaUneditable
 from hal0_budget.money import plain
 from hal0_budget.store.durable import replace
-from hal0_budget.store.persona_file import PersonaFile, identity_of, parse_document
+from hal0_budget.store.persona_file import MAX_BYTES, PersonaFile, identity_of, parse_document
 
 Changes = Mapping[str, "Decimal | bool | None"]
 
@@ -122,6 +122,8 @@ def _verify(persona: PersonaFile, text: str, changes: Changes) -> None:
     before, after = parse_document(persona.text), parse_document(text)
     old = before["persona"].pop("budget", {})
     new = after["persona"].pop("budget", {})
+    if len(text.encode()) > MAX_BYTES:
+        raise ValueError(f"the file would be longer than {MAX_BYTES} bytes")
     if repr(before) != repr(after):
         raise ValueError("something outside the budget would change")
     kept = {key: value for key, value in old.items() if key not in changes}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from hal0_budget.money import EXACT, ZERO
+from hal0_budget.money import EXACT, ZERO, plain
 from hal0_budget.store.rows import (
     TORN_MARK,
     Unreadable,
@@ -53,8 +53,9 @@ class Tally:
         self.torn = 0
         self.lifetime = ZERO
         self.unconfirmed = ZERO
-        self.days: dict[str, Decimal] = {}
-        self.hours: dict[str, Decimal] = {}
+        # Amounts as text, as the checkpoint has them: of a year of days, a charge touches one.
+        self.days: dict[str, str] = {}
+        self.hours: dict[str, str] = {}
         self.hours_from = hours_from
         self.bad_count = 0
         self.bad_lines: list[BadLine] = []
@@ -69,7 +70,9 @@ class Tally:
 
     def agrees_with(self, other: Tally) -> bool:
         """Whether both counted the same: spend by day, and how much could not be read."""
-        return self.days == other.days and self.bad_count == other.bad_count
+        return {day: Decimal(usd) for day, usd in self.days.items()} == {
+            day: Decimal(usd) for day, usd in other.days.items()
+        } and self.bad_count == other.bad_count
 
     def knows_hours_of(self, now: datetime) -> bool:
         """Whether the hours of the day of `now` were kept: not so once a clock stepped back."""
@@ -126,10 +129,11 @@ class Tally:
         first_day = start.isoformat()[:10]
         with localcontext(EXACT):
             if window != "hourly":
-                return sum((usd for day, usd in self.days.items() if day >= first_day), ZERO)
+                return sum((Decimal(usd) for day, usd in self.days.items() if day >= first_day), ZERO)
             first_hour, last_hour = start.isoformat()[:13], first_day + "T99"
-            today = sum((usd for hour, usd in self.hours.items() if first_hour <= hour <= last_hour), ZERO)
-            return sum((usd for day, usd in self.days.items() if day > first_day), today)
+            hours = (usd for hour, usd in self.hours.items() if first_hour <= hour <= last_hour)
+            later = (usd for day, usd in self.days.items() if day > first_day)
+            return sum(map(Decimal, chain(hours, later)), ZERO)
 
     def _take_lines(self, block: bytes) -> None:
         for line in block.split(b"\n")[:-1]:
@@ -162,9 +166,9 @@ class Tally:
     def _add(self, hour: str, usd: Decimal) -> None:
         day = hour[:10]
         self.lifetime = EXACT.add(self.lifetime, usd)
-        self.days[day] = EXACT.add(self.days.get(day, ZERO), usd)
+        self.days[day] = plain(EXACT.add(Decimal(self.days.get(day, "0")), usd))
         if day >= self.hours_from:
-            self.hours[hour] = EXACT.add(self.hours.get(hour, ZERO), usd)
+            self.hours[hour] = plain(EXACT.add(Decimal(self.hours.get(hour, "0")), usd))
 
 
 _HOUR = itemgetter(0)
