@@ -238,3 +238,20 @@ def test_reserve_prints_the_hold_id_alone_on_a_line(cli: Cli) -> None:
     blocked = cli("reserve", "hermes", "--estimate", "0.6")
     assert (blocked.returncode, blocked.stdout) == (20, "")
     assert cli.json("reserve", "hermes", "--estimate", "0.6", code=20)["hold"] is None
+
+
+def test_charge_of_a_hold_is_recorded_though_the_journal_is_damaged(
+    account: Account, home: Home, ledger: Path
+) -> None:
+    hold_id = reserve(account)
+    journal = ledger.with_name("spend.holds")
+    journal.write_bytes(journal.read_bytes() + b"garbage\n")
+    again = Account(home, "hermes", clock=account.clock)
+    receipt = again.charge(Decimal("0.3"), model="m", hold_id=hold_id)
+    assert ledger.read_bytes() == receipt.row.line()
+    with pytest.raises(BudgetError) as caught:
+        again.check(CENT)
+    assert failure(caught) == ("ledger.damaged", 65)
+    again.set_budget({"hard_cap": False})
+    assert again.check(CENT).verdict.level == "warn"
+    assert again.reserve(CENT).hold is not None

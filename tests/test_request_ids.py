@@ -164,3 +164,13 @@ def test_batch_with_the_same_id_twice_is_one_row_or_a_conflict(account: Account,
         account.charge_all((Charge(COST, "m", request_id="b2"), same._replace(cost=Decimal(1))))
     assert caught.value.exit_code == 76
     assert ids_in(ledger) == ["b1"]
+
+
+def test_id_is_looked_for_no_further_than_a_line_without_end(cli: Cli, ledger: Path) -> None:
+    """A ledger that was replaced by a terabyte of nothing: its index is of another one."""
+    charge = ("charge", "hermes", "--cost", "0.25", "--model", "m", "--request-id")
+    cli(*charge, "r1")
+    ledger.unlink()
+    with ledger.open("wb") as file:
+        file.truncate(2**40)
+    assert cli(*charge, "r1", timeout=20).returncode == 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -129,7 +130,9 @@ class Holds:
             os.fsync(fd)
         if is_new:
             sync_dir(self.path.parent)
-        self.read()
+        # What was damaged before does not undo what was just written; the next look says it.
+        with suppress(HoldsDamaged):
+            self.read()
         if self._size > _LONGEST and self._lines > 2 * (len(self.open) + _KEPT_CLOSED):
             self._compact()
 
@@ -167,6 +170,9 @@ class Holds:
             self._close(entry)
 
     def _open(self, hold: Hold) -> None:
+        if hold.hold_id in self.open or hold.hold_id in self.closed:
+            # Taken before: the lines before a damaged one are read again every time.
+            return
         self.open[hold.hold_id] = hold
         self._soonest = min(self._soonest, hold.expires)
         self.total = EXACT.add(self.total, hold.usd)

@@ -161,7 +161,8 @@ def _search(fd: int, request_id: str) -> list[Row]:
     """What `Index.find` finds, line by line: the index of another ledger says nothing of this one."""
     found = []
     with open(fd, "rb", closefd=False) as file:
-        while line := file.readline(BLOCK):
+        # A line that fills a block ends what can be read: it may be a terabyte of nothing.
+        while (line := file.readline(BLOCK)) and (len(line) < BLOCK or line.endswith(b"\n")):
             with suppress(Unreadable):
                 row = parse_row(line)
                 if row.request_id == request_id:
