@@ -1,4 +1,4 @@
-"""Run the proof of every promise at its full figure, and write the table into docs/promises.md."""
+"""Run the proof of every promise, at its full figure where it grows, and write what was reached."""
 
 from __future__ import annotations
 

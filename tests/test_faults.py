@@ -48,7 +48,8 @@ class Trace:
         if shutil.which("strace") is None:
             missing("strace")
         folder, persona = home.spend_dir("hermes"), home.persona_file("hermes")
-        names = ("spend.jsonl", "spend.checkpoint", "spend.lock", ".spend.checkpoint.new")
+        kept = ("jsonl", "checkpoint", "lock", "holds", "index")
+        names = [f"spend.{kind}" for kind in kept] + [f".spend.{kind}.new" for kind in kept]
         self.paths = [folder, *(folder / name for name in names)]
         self.paths += [persona.parent, persona, persona.with_name(f".{persona.name}.new")]
 
