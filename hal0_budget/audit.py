@@ -80,6 +80,7 @@ def audit(home: Home, persona: str, now: datetime) -> Audit:
             found += reader.findings
             lines, rows = reader.count, reader.rows
             found += _duplicates(fd, ledger.path, lines)
+            found += _baseless(fd, ledger.path, reader.voids)
     except FileNotFoundError:
         if ledger.checkpoint.exists():
             found.append(_damage(ledger.path, "gone, and its checkpoint says that there was one"))
@@ -164,6 +165,7 @@ class _LineReader:
         self.count = 0
         self.rows = 0
         self.findings: list[Finding] = []
+        self.voids: dict[str, tuple[int, int]] = {}
 
     def lines(self) -> Iterator[_Found]:
         """The lines, first to last; `findings` grows meanwhile. Raises NotALedger."""
@@ -178,6 +180,8 @@ class _LineReader:
                     self._examine(line, byte)
                 else:
                     self.rows += 1
+                    if b'"voids"' in line and (voided := parse_row(line).voids) is not None:
+                        self.voids[voided] = (self.count, byte)
                 yield _Found(self.count, byte, len(line), crc32(line))
                 byte += len(line) + 1
         if len(block) == BLOCK:
@@ -252,6 +256,16 @@ def _duplicates(fd: int, path: Path, count: int) -> Iterator[Finding]:
             if id_crc(request_id) in again and number != first.setdefault(request_id, number):
                 what = f"request id {request_id!r} stands on line {first[request_id]} already"
                 yield Finding("notice", path, number, byte, what)
+
+
+def _baseless(fd: int, path: Path, voids: dict[str, tuple[int, int]]) -> Iterator[Finding]:
+    """Every void whose original is nowhere in the ledger."""
+    left = dict(voids)
+    if left:
+        for _, _, request_id in _ids(fd):
+            left.pop(request_id, None)
+    for voided, (number, byte) in left.items():
+        yield Finding("damage", path, number, byte, f"voids {voided!r}, which was never charged")
 
 
 def _ids(fd: int) -> Iterator[tuple[int, int, str]]:

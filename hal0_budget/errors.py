@@ -113,13 +113,6 @@ class RequestNotFound(BudgetError):
     exit_code = 66
 
 
-class InternalError(BudgetError):
-    """A bug in this program."""
-
-    code = "internal"
-    exit_code = 70
-
-
 class WriteFailed(BudgetError):
     """A write or fsync failed: nothing was acknowledged."""
 

@@ -76,8 +76,11 @@ def decide(chain: Sequence[Scope], estimate: Decimal | None) -> Verdict:
 
 
 def remaining(cap: Decimal, used: Decimal) -> Decimal:
-    """What is left of a cap before the call in question, in USD, never below 0."""
-    return max(ZERO, subtract(cap, used))
+    """What is left of a cap before the call in question, in USD: never below 0, nor above the cap.
+
+    Voids of what was never charged make `used` negative; they are no credit.
+    """
+    return max(ZERO, subtract(cap, max(ZERO, used)))
 
 
 def _breaches(scope: Scope, estimate: Decimal | None) -> list[Finding]:

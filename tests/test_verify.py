@@ -160,3 +160,18 @@ def test_large_ledger_needs_little_memory(cli: Cli, account: Account, ledger: Pa
     code, megabytes = map(int, done.stdout.split())
     assert code == 0, done.stderr
     assert megabytes <= 80
+
+
+def test_void_of_what_was_never_charged_is_damage_and_no_credit(
+    cli: Cli, account: Account, ledger: Path
+) -> None:
+    account.set_budget({"lifetime_usd": Decimal(1)})
+    account.charge(Decimal("0.5"), model="m", request_id="r1")
+    row = account.void("r1", "wrong")
+    assert cli("verify", "hermes").returncode == 0
+    with ledger.open("ab") as file:
+        file.write(row._replace(cost_usd=Decimal(-5), request_id="void:x", voids="x").line())
+    assert account.check(Decimal(1)).verdict.level == "allow"
+    assert account.check(Decimal("1.01")).verdict.level == "block"
+    done = cli("verify", "hermes")
+    assert (done.returncode, "line 3" in done.stdout, "never charged" in done.stdout) == (65, True, True)
