@@ -103,7 +103,7 @@ class Account:
         estimate = checked_amount(estimate, InvalidEstimate, "estimate")
         if not SHORTEST_TTL <= ttl <= LONGEST_TTL:
             raise InvalidHold(f"a hold lasts 1 second to 24 hours, not {ttl.total_seconds():g} s")
-        hold_id = checked_id("hold", hold_id or f"hold_{os.urandom(8).hex()}")
+        name = checked_id("hold", hold_id or f"hold_{os.urandom(16).hex()}")
         checked_text("surface", surface)
         checked_text("model", model)
         with _os_errors():
@@ -112,13 +112,14 @@ class Account:
             with self._recording(now) as books:
                 reading = books.book_expired()
                 persona = self._read()
-                known = books.same_hold(hold_id, estimate)
+                # An id that was made just now is of no other hold.
+                known = books.same_hold(hold_id, estimate) if hold_id else None
                 if known is not None:
                     return Reservation(self._decide(persona, reading, Decimal(0), now), known)
                 decision = self._decide(persona, reading, estimate, now)
                 if decision.verdict.level == "block":
                     return Reservation(decision, None)
-                hold = Hold(hold_id, estimate, now, now + ttl, on_expiry, surface, model)
+                hold = Hold(name, estimate, now, now + ttl, on_expiry, surface, model)
                 books.set_aside(hold)
                 return Reservation(decision, hold)
 

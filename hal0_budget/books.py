@@ -185,12 +185,18 @@ def _unconfirmed(hold: Hold, persona: str) -> Row:
 
 def _void(row: Row, reason: str) -> Row:
     """The row that takes `row` back: its source, too, so that what it counted as comes out right."""
-    return row._replace(
-        cost_usd=negative(row.cost_usd),
-        request_id=_void_id(row.request_id),
-        hold_id=None,
-        voids=row.request_id,
-        reason=reason,
+    void_id, cost = _void_id(row.request_id), negative(row.cost_usd)
+    return Row(
+        row.ts,
+        row.persona_id,
+        row.surface,
+        row.model,
+        cost,
+        void_id,
+        row.cost_source,
+        None,
+        row.request_id,
+        reason,
     )
 
 

@@ -11,13 +11,17 @@ from hal0_budget.errors import BudgetError, InvalidCharge
 from hal0_budget.money import checked_usd
 from hal0_budget.store.layout import checked_id
 from hal0_budget.store.rows import Row
+from hal0_budget.tokens import Tokens
 
 # Longer than any id or model name; a row stays far below the longest line that a reader takes.
 MAX_TEXT = 1024
 
 
 class Charge(NamedTuple):
-    """What one call did cost, in USD, and what it was. `ts` is when (aware); None is now."""
+    """What one call did cost, in USD, and what it was. `ts` is when (aware); None is now.
+
+    `tokens` is what the provider counted, and `price` what they were priced at, where they were.
+    """
 
     cost: Decimal
     model: str
@@ -26,6 +30,8 @@ class Charge(NamedTuple):
     ts: datetime | None = None
     hold_id: str | None = None
     cost_source: str | None = None
+    price: str | None = None
+    tokens: Tokens | None = None
 
     def row(self, persona: str, now: datetime) -> Row:
         """The row that records it; a request id is made where there is none. Raises InvalidCharge."""
@@ -36,8 +42,25 @@ class Charge(NamedTuple):
         if self.hold_id is not None:
             checked_id("hold", self.hold_id)
         cost = checked_amount(self.cost, InvalidCharge, "cost")
-        ts = self.ts or now
-        return Row(ts, persona, self.surface, self.model, cost, request_id, self.cost_source, self.hold_id)
+        row = Row(
+            self.ts or now,
+            persona,
+            self.surface,
+            self.model,
+            cost,
+            request_id,
+            self.cost_source,
+            self.hold_id,
+        )
+        if self.tokens is None:
+            return row
+        return row._replace(
+            price=self.price,
+            input_tokens=self.tokens.input,
+            cache_read_tokens=self.tokens.cache_read,
+            cache_write_tokens=self.tokens.cache_write + self.tokens.cache_write_1h,
+            output_tokens=self.tokens.output,
+        )
 
 
 def checked_text(name: str, text: str) -> str:

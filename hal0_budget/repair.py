@@ -29,7 +29,7 @@ def repair(home: Home, persona: str, now: datetime, lock_timeout: float) -> list
     Raises InvalidId, LockTimeout; NotALedger where a line is too long to be one; OSError.
     """
     ledger = Ledger(home.spend_dir(persona))
-    with ledger.locked(lock_timeout):
+    with ledger.lock.held(lock_timeout):
         done = [*_set_aside(ledger.path, parse_row), *_set_aside(ledger.dir / HOLDS, parse_entry)]
         return [*done, *_rebuild(ledger, now)]
 

@@ -161,7 +161,7 @@ def test_killed_writers_lose_no_acknowledged_charge(
 
 
 def hold_lock(home: Home, is_held: Path) -> None:
-    with Ledger(home.spend_dir("hermes")).locked(5):
+    with Ledger(home.spend_dir("hermes")).lock.held(5):
         is_held.touch()
         time.sleep(60)
 
@@ -211,7 +211,7 @@ def test_lock_that_is_deleted_is_no_way_past_it(home: Home, account: Account, tm
         waiter = started(charge_often, home, "waiter", tmp_path / "ack-waiter", 1)
         time.sleep(0.1)
         lock.unlink()
-        with Ledger(lock.parent).locked(5):
+        with Ledger(lock.parent).lock.held(5):
             holder.kill()
             waiter.join(0.3)
             assert waiter.is_alive(), "two processes held the lock"
@@ -227,7 +227,7 @@ def test_no_row_is_left_on_a_ledger_that_was_replaced_during_the_wait(
     account.charge(COST, model="m", request_id="first")
     for turn in range(20):
         before = ids(ledger)
-        with Ledger(ledger.parent).locked(5):
+        with Ledger(ledger.parent).lock.held(5):
             waiters = [
                 started(charge_often, home, f"waiter-{turn}-{number}", tmp_path / f"ack-{turn}-{number}", 1)
                 for number in range(3)

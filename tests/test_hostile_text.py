@@ -11,6 +11,7 @@ import tty
 import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -131,9 +132,7 @@ def unescaped(escape: re.Match[str]) -> str:
 @pytest.mark.parametrize("terminal", [False, True], ids=["piped", "on a terminal"])
 @FEW
 @given(
-    texts=st.lists(
-        st.tuples(hostile, hostile, hostile), min_size=12, max_size=12, unique_by=lambda text: text[2]
-    )
+    texts=st.lists(st.tuples(hostile, hostile, hostile), min_size=12, max_size=12, unique_by=itemgetter(2))
 )
 def test_charge_writes_one_row_and_says_one_inert_line(
     terminal: bool, texts: list[tuple[str, str, str]]

@@ -155,6 +155,15 @@ def test_all_of_hal0s_own_rows_take_the_fast_path() -> None:
     assert len(plain_rows(text)) == text.count("\n") > 800
 
 
+def test_row_with_all_that_a_reply_told_takes_the_fast_path_and_comes_back_whole() -> None:
+    row = parse_row(GOOD.encode())._replace(
+        cost_source="priced", hold_id="h1", price="input 3, output 15 USD/Mtok; genai-prices 0.2.3",
+        input_tokens=0, cache_read_tokens=1920, cache_write_tokens=10, output_tokens=123456789,
+    )  # fmt: skip
+    assert parse_row(row.line()) == row
+    assert [found[3:5] for found in plain_rows(row.line().decode())] == [("priced", "h1")]
+
+
 # What a row is damaged with: characters that mean something, and what breaks a careless pattern.
 BITS = st.sampled_from([
     *"0123456789.-+eETZ:{}[],\"\\ \t\r\x00\x7fxN\xe9\u0661\n",
@@ -176,6 +185,9 @@ def nearly_rows(draw: st.DrawFn) -> str:
         | st.sampled_from(["5e9", "1E+10", "1e99", "-0.25", "1000000000.5", "NaN", "true"])
     )
     line = with_ts(f'"{ts}"').replace("0.25", cost)
+    if draw(st.booleans()):
+        more = ',"cost_source":"priced","hold_id":"h","price":"p","input_tokens":7,"output_tokens":0}'
+        line = line[:-1] + more
     for _ in range(draw(st.integers(0, 3))):
         at, width = draw(st.integers(0, len(line))), draw(st.integers(0, 2))
         line = line[:at] + draw(BITS) + line[at + width :]

@@ -38,10 +38,14 @@ def opened(path: Path, flags: int, mode: int = FILE_MODE) -> Iterator[int]:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise _not_regular(path, status.st_mode)
-        if flags & os.O_CREAT and status.st_size == 0 and status.st_nlink == 1:
+        if flags & os.O_CREAT and status.st_size == 0 and status.st_nlink == 1 and status.st_uid == 0:
             _give_to_owner_of(path.parent, fd)
-        with _naming(path):
-            yield fd
+        yield fd
+    except OSError as error:
+        # A failed write or fsync does not say which file it was.
+        if error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         os.close(fd)
 
@@ -50,8 +54,10 @@ def sync_dir(path: Path) -> None:
     """Make the names in a folder durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with _naming(path):
-            os.fsync(fd)
+        os.fsync(fd)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         os.close(fd)
 
@@ -105,17 +111,6 @@ def replace(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_dir(target.parent)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Let errors say which file it was: a failed write or fsync does not."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
-        raise
 
 
 def _give_to_owner_of(folder: Path, fd: int) -> None:

@@ -88,14 +88,16 @@ class Holds:
         """Take what the journal has gained. Raises HoldsDamaged, OSError."""
         try:
             with opened(self.path, os.O_RDONLY) as fd:
-                status = os.fstat(fd)
-                if (status.st_dev, status.st_ino) != self._file or status.st_size < self._size:
-                    self._forget()
-                    self._file = status.st_dev, status.st_ino
-                data = os.pread(fd, status.st_size - self._size, self._size)
+                self._read(fd)
         except FileNotFoundError:
             self._forget()
-            return
+
+    def _read(self, fd: int) -> None:
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) != self._file or status.st_size < self._size:
+            self._forget()
+            self._file = status.st_dev, status.st_ino
+        data = os.pread(fd, status.st_size - self._size, self._size)
         self.exists = True
         whole = data[: data.rfind(b"\n") + 1]
         for line in whole.split(b"\n")[:-1]:
@@ -124,15 +126,15 @@ class Holds:
 
     def append(self, *entries: Hold | Closing) -> None:
         """Write entries durably, then take them. The caller holds the lock. Raises OSError."""
-        is_new = not self.path.exists()
         with opened(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as fd:
+            is_new = os.fstat(fd).st_size == 0
             write_whole(fd, self._seal(fd) + b"".join(entry.line() for entry in entries))
             os.fsync(fd)
-        if is_new:
-            sync_dir(self.path.parent)
-        # What was damaged before does not undo what was just written; the next look says it.
-        with suppress(HoldsDamaged):
-            self.read()
+            if is_new:
+                sync_dir(self.path.parent)
+            # What was damaged before does not undo what was just written; the next look says it.
+            with suppress(HoldsDamaged):
+                self._read(fd)
         if self._size > _LONGEST and self._lines > 2 * (len(self.open) + _KEPT_CLOSED):
             self._compact()
 

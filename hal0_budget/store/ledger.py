@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -95,12 +94,6 @@ class Ledger:
             with suppress(OSError, LockTimeout), self.lock.held(0):
                 self._save_if_newer(fresh)
         return reading
-
-    @contextmanager
-    def locked(self, timeout: float) -> Iterator[None]:
-        """Hold the persona's lock, made where missing. Raises LockTimeout, OSError."""
-        with self.lock.held(timeout):
-            yield
 
     def look(self, now: datetime) -> tuple[Reading, Checkpoint | None]:
         """The reading, and the checkpoint that it is worth saving, if any. Writes nothing."""

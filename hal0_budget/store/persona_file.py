@@ -73,10 +73,11 @@ def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> 
     try:
         # Operators link persona files from elsewhere; what the link names must still be a file.
         with opened(Path(os.path.realpath(path)) if path.is_symlink() else path, os.O_RDONLY) as fd:
-            identity = identity_of(os.fstat(fd))
+            status = os.fstat(fd)
+            identity = identity_of(status)
             if known is not None and known.identity == identity and _is_settled(identity):
                 return known
-            data = os.read(fd, MAX_BYTES + 1)
+            data = os.read(fd, min(status.st_size, MAX_BYTES) + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise home.not_found(persona) from None
     except NotRegular as error:

@@ -32,7 +32,10 @@ _SEALS = (
     b'\x80",', b'\x80\x80",', b'\xa0\x80",', b'\x80\x80\x80",', b'\x90\x80\x80",',
 )  # fmt: skip
 
-_MORE_KEYS = ("cost_source", "hold_id", "voids", "reason")
+_MORE_TEXTS = ("cost_source", "hold_id", "voids", "reason", "price")
+_MORE_COUNTS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
+
+_MOST_TOKENS = 10**15
 
 _TEXT = r"[ !#-\[\]-~]*+"
 # The rows that hal0 and this program write, which are nearly all. Whatever it takes, with an hour
@@ -44,7 +47,8 @@ _HOUR_AND_COST = (
     r',"cost_usd":((?:0|[1-9]\d{0,8}+)(?:\.\d{1,40}+)?+(?:[eE]-\d\d?+)?+)'
 )
 _SIX_KEYS = rf'{_HOUR_AND_COST},"request_id":"{_TEXT}"\}}\n'
-_MORE = rf'(?:,"cost_source":"([a-z]++)")?+(?:,"hold_id":"({_TEXT})")?+'
+_COUNTS = "".join(rf'(?:,"{key}":(?:0|[1-9]\d{{0,14}}+))?+' for key in _MORE_COUNTS)
+_MORE = rf'(?:,"cost_source":"([a-z]++)")?+(?:,"hold_id":"({_TEXT})")?+(?:,"price":"{_TEXT}")?+{_COUNTS}'
 _PLAIN_ROW = rf'{_HOUR_AND_COST},"request_id":"({_TEXT})"{_MORE}\}}\n'
 
 
@@ -82,9 +86,10 @@ class Unreadable(ValueError):
 class Row(NamedTuple):
     """One charge: when (aware, UTC), whose, what was called, USD, and the provider's id of it.
 
-    `cost_source` says how the cost is known where it was not simply told: `estimated`, or
-    `unconfirmed` for a hold that expired. `hold_id` is the hold that the row settles. `voids` is the
-    request id of the row that this one takes back, and `reason` why.
+    `cost_source` says how the cost is known where it was not simply told: `reported` by the
+    provider's reply, `priced` from its tokens, `estimated`, or `unconfirmed` for a hold that expired.
+    `hold_id` is the hold that the row settles. `voids` is the request id of the row that this one takes
+    back, and `reason` why. `price` says what the tokens were priced at, and by whom.
     """
 
     ts: datetime
@@ -97,12 +102,19 @@ class Row(NamedTuple):
     hold_id: str | None = None
     voids: str | None = None
     reason: str | None = None
+    price: str | None = None
+    input_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
 
     def line(self) -> bytes:
         """The row as it stands in the ledger: ASCII, exact, one line with its newline."""
         text = [json.dumps(part) for part in (self.persona_id, self.surface, self.model, self.request_id)]
         more = "".join(
-            f',"{key}":{json.dumps(value)}' for key in _MORE_KEYS if (value := getattr(self, key)) is not None
+            f',"{key}":{json.dumps(value)}'
+            for key in (*_MORE_TEXTS, *_MORE_COUNTS)
+            if (value := getattr(self, key)) is not None
         )
         ts = self.ts.astimezone(UTC).isoformat(timespec="microseconds")
         return (
@@ -147,9 +159,11 @@ def parse_row(line: bytes) -> Row:
     for key in ("persona_id", "surface", "model", "request_id"):
         if not isinstance(found[key], str):
             raise Unreadable(f"{key} is not a string")
-    more = [value if isinstance(value := found.get(key), str) else None for key in _MORE_KEYS]
     ts, request_id = _time(found["ts"]), found["request_id"]
-    return Row(ts, found["persona_id"], found["surface"], found["model"], cost, request_id, *more)
+    row = Row(ts, found["persona_id"], found["surface"], found["model"], cost, request_id)
+    more: dict[str, Any] = {key: found[key] for key in _MORE_TEXTS if isinstance(found.get(key), str)}
+    more |= {key: _count(found[key]) for key in _MORE_COUNTS if key in found}
+    return row._replace(**more) if more else row
 
 
 def lines_and_ids(block: bytes) -> Iterator[tuple[bytes, str | None]]:
@@ -205,6 +219,13 @@ def _cost(cost: object, voids: object) -> Decimal:
         return checked_usd(cost)
     except ValueError as error:
         raise Unreadable(f"cost_usd {error}") from None
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens; None for what is none, for it is not what a row is judged by."""
+    if isinstance(value, Decimal) and 0 <= value <= _MOST_TOKENS and value == value.to_integral_value():
+        return int(value)
+    return None
 
 
 def _time(ts: object) -> datetime:

@@ -29,7 +29,7 @@ def writing(ledger: Ledger, now: datetime, lock_timeout: float) -> Iterator[Writ
 
     Raises LockTimeout; LedgerDamaged where what stands in the ledger's place is no file; OSError.
     """
-    with ledger.locked(lock_timeout), ExitStack() as stack:
+    with ledger.lock.held(lock_timeout), ExitStack() as stack:
         try:
             yield Writer(ledger, now, stack)
         except NotRegular as error:
@@ -112,18 +112,18 @@ class Writer:
         try:
             if self._index is None:
                 self._index = self._open_index()
-                if not self._index.matches() and self.look().damage is None:
-                    # The ledger is another one, and whoever laid it here removed the checkpoint.
-                    self._ledger.index.unlink(missing_ok=True)
-                    self._index = self._open_index()
-            if self._index.matches():
-                self._index.catch_up()
-                return self._index
+            if not self._index.matches():
+                if self.look().damage is not None:
+                    return None
+                # The ledger is another one, and whoever laid it here removed the checkpoint.
+                self._ledger.index.unlink(missing_ok=True)
+                self._index = self._open_index()
+            self._index.catch_up()
+            return self._index
         except FileNotFoundError:
             raise
         except OSError:
-            pass
-        return None
+            return None
 
     def _open_index(self) -> Index:
         fd = self._stack.enter_context(opened(self._ledger.path, os.O_RDONLY))
