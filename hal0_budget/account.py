@@ -34,6 +34,9 @@ DEFAULT_TTL = timedelta(minutes=15)
 LONGEST_TTL = timedelta(hours=24)
 SHORTEST_TTL = timedelta(seconds=1)
 
+# The model of a call that nobody named.
+UNKNOWN = "unknown"
+
 
 class Account:
     """The account of one persona of an agent.
@@ -91,7 +94,7 @@ class Account:
         hold_id: str | None = None,
         on_expiry: OnExpiry = "book",
         surface: str = "cli",
-        model: str = "unknown",
+        model: str = UNKNOWN,
     ) -> Reservation:
         """Decide as `check` does and, unless the verdict is block, set `estimate` USD aside.
 

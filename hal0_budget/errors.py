@@ -71,6 +71,27 @@ class PersonaMalformed(BudgetError):
     exit_code = 65
 
 
+class InvalidReply(BudgetError):
+    """What a provider sent is no reply that a charge can be read from."""
+
+    code = "reply.invalid"
+    exit_code = 65
+
+
+class ProviderError(BudgetError):
+    """The provider answered with an error of its own, which is no charge."""
+
+    code = "reply.error"
+    exit_code = 65
+
+
+class PriceUnknown(BudgetError):
+    """The price of a model is not known, and is never taken for zero."""
+
+    code = "price.unknown"
+    exit_code = 65
+
+
 class PersonaUneditable(BudgetError):
     """The budget table stands in a layout that cannot be edited without touching the rest."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 CANNOT_EXECUTE = 126
@@ -14,6 +15,7 @@ _FORWARDED = frozenset(
     {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 )
 # What Python ignores and a command expects not to be ignored.
+_PATIENCE = 0.1
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
@@ -25,21 +27,74 @@ class NotStarted(Exception):
         self.exit_code = exit_code
 
 
-def run_child(command: Sequence[str]) -> int:
+class Copy:
+    """A pipe to our stdout that keeps a copy of the first `most` bytes that pass, and one more."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept = bytearray()
+        self._out, self.into = os.pipe()
+        self._thread = threading.Thread(target=self._pass_on, daemon=True)
+
+    def start(self) -> None:
+        """Pass on what comes, as it comes. Signals must be blocked: the thread is not to have them."""
+        self._thread.start()
+
+    def is_done(self, patience: float) -> bool:
+        """Whether all who could write are gone; waits so many seconds for it."""
+        self._thread.join(patience)
+        return not self._thread.is_alive()
+
+    def kept(self) -> bytes:
+        """What passed so far."""
+        return bytes(self._kept)
+
+    def _pass_on(self) -> None:
+        try:
+            while block := os.read(self._out, 64 * 1024):
+                self._kept += block[: self._most + 1 - len(self._kept)]
+                while block:
+                    block = block[os.write(1, block) :]
+        except OSError:
+            pass  # our reader is gone: as the pipe closes, so is that of the command
+        finally:
+            os.close(self._out)
+
+
+def run_child(command: Sequence[str], copy: Copy | None = None) -> int:
     """Run a command with our streams; its exit code, 128 and the signal's number where one ended it.
 
-    A signal sent to us goes to the child, but for one from the terminal, which has it already. They
-    stay blocked here: whoever asked us to end waits until the call is settled. Raises NotStarted.
+    With `copy`, its stdout goes through that. A signal sent to us goes to the child, but for one from
+    the terminal, which has it already. They stay blocked here: whoever asked us to end waits until the
+    call is settled. Raises NotStarted.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     waited = _FORWARDED | {signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    streams = []
+    if copy is not None:
+        copy.start()
+        streams = [(os.POSIX_SPAWN_DUP2, copy.into, 1)]
     try:
-        child = os.posix_spawnp(command[0], list(command), os.environ, setsigmask=before, setsigdef=_RESET)
+        child = os.posix_spawnp(
+            command[0], list(command), os.environ, file_actions=streams, setsigmask=before, setsigdef=_RESET
+        )
     except OSError as error:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         code = NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE
         raise NotStarted(f"{command[0]}: {error.strerror}", code) from None
+    finally:
+        if copy is not None:
+            os.close(copy.into)
+    code = _code_of(child, waited)
+    # As in a shell's `$(...)`, what the command left running may still write; a signal ends the wait.
+    while copy is not None and not copy.is_done(_PATIENCE) and not signal.sigtimedwait(waited, 0):
+        pass
+    return code
+
+
+def _code_of(child: int, waited: Collection[signal.Signals]) -> int:
+    """Wait for a child, and pass signals on to it; its exit code."""
     while True:
         received = signal.sigwaitinfo(waited)
         if received.si_signo == signal.SIGCHLD:

@@ -9,18 +9,52 @@ import typer
 from hal0_budget.account import Account
 from hal0_budget.charges import Charge
 from hal0_budget.cli.answer import amount_of, statement_body
-from hal0_budget.cli.options import Agent, AsJson, LockWait, Persona, PersonasDir, Quiet, Root, home_of
+from hal0_budget.cli.options import (
+    Agent,
+    AsJson,
+    LockWait,
+    Persona,
+    PersonasDir,
+    Prices,
+    Quiet,
+    Root,
+    home_of,
+)
 from hal0_budget.cli.render import Result
-from hal0_budget.errors import BudgetError, InvalidCharge, UsageError
+from hal0_budget.errors import BudgetError, InvalidCharge, InvalidEstimate, UsageError
 from hal0_budget.money import dollars, total
 from hal0_budget.results import Receipt
 from hal0_budget.store.lock import DEFAULT_TIMEOUT
+
+_MORE = (
+    "cost_source", "hold_id", "price",
+    "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens",
+)  # fmt: skip
 
 
 def charge(
     persona: Persona,
     cost: Annotated[str | None, typer.Option("--cost", metavar="USD", help="What the call did cost.")] = None,
     model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="The model called.")] = None,
+    from_response: Annotated[
+        str | None,
+        typer.Option(
+            "--from-response",
+            metavar="FILE|-",
+            help="Read id, model, tokens and cost from a provider's reply.",
+        ),
+    ] = None,
+    headers: Annotated[
+        str | None,
+        typer.Option("--headers", metavar="FILE", help="The reply's headers, where a proxy puts its cost."),
+    ] = None,
+    estimate: Annotated[
+        str | None,
+        typer.Option(
+            "--estimate", metavar="USD", help="What to book where the reply does not tell its cost."
+        ),
+    ] = None,
+    prices: Prices = None,
     surface: Annotated[
         str, typer.Option("--surface", metavar="NAME", help="The paid service called.")
     ] = "cli",
@@ -44,31 +78,45 @@ def charge(
 ) -> Result:
     """Record what a call did cost.
 
-    When this ends in 0, the row is on the disk. Needs --cost and --model, or --batch. A request id that
-    is on record with the same facts is not recorded again. Records even where the persona is malformed
-    or the ledger damaged, and says on stderr what is wrong.
+    When this ends in 0, the row is on the disk. Needs --cost and --model, or --from-response, or
+    --batch. A reply that states its cost is charged that; else its tokens are priced; else --cost or
+    --estimate is booked; a price that is not known is never zero. A request id that is on record with
+    the same facts is not recorded again. Records even where the persona is malformed or the ledger
+    damaged, and says on stderr what is wrong.
     """
     account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
     if batch is not None:
-        if (cost, model, request_id, hold) != (None, None, None, None):
+        if any(option is not None for option in (cost, model, request_id, hold, from_response)):
             raise UsageError("--batch stands alone: the file says what each call was and did cost")
         from hal0_budget.cli.batch import read_batch
         from hal0_budget.cli.progress import tracked
 
         charges = read_batch(batch, persona)
         return _recorded_all(account, account.charge_all(tracked(charges, "charging")))
-    if cost is None or model is None:
-        raise UsageError(f"charge needs {'--cost' if cost is None else '--model'}, or --batch")
-    usd = amount_of("--cost", cost, InvalidCharge)
-    (receipt,) = account.charge_all((Charge(usd, model, surface, request_id, hold_id=hold),))
-    return _recorded(account, receipt)
+    told = None if cost is None else amount_of("--cost", cost, InvalidCharge)
+    if from_response is not None:
+        from hal0_budget.cli.response import charge_from
+
+        fallback = None if estimate is None else amount_of("--estimate", estimate, InvalidEstimate)
+        read, why = charge_from(from_response, headers, prices, model, (told, fallback))
+        given = read._replace(surface=surface, request_id=request_id or read.request_id, hold_id=hold)
+        return _recorded(account, given, why)
+    if (headers, estimate, prices) != (None, None, None):
+        raise UsageError("--headers, --estimate and --prices are for --from-response")
+    if told is None or model is None:
+        raise UsageError(
+            f"charge needs {'--cost' if told is None else '--model'}, --from-response or --batch"
+        )
+    return _recorded(account, Charge(told, model, surface, request_id, hold_id=hold), None)
 
 
-def _recorded(account: Account, receipt: Receipt) -> Result:
+def _recorded(account: Account, charge: Charge, why: str | None) -> Result:
+    """Record a charge; `why` says why it is not what a reply told."""
+    (receipt,) = account.charge_all((charge,))
     row = receipt.row
     body, warnings, errors = _after(account)
     verb = "on record already:" if receipt.was_recorded else "charged"
-    notes = []
+    notes = [] if why is None else [why]
     if receipt.overrun is not None:
         notes.append(f"overrun: the call did cost {dollars(receipt.overrun)} more than was held")
     return Result(
@@ -83,6 +131,7 @@ def _recorded(account: Account, receipt: Receipt) -> Result:
                 "model": row.model,
                 "cost_usd": row.cost_usd,
                 "request_id": row.request_id,
+                **{key: value for key in _MORE if (value := getattr(row, key)) is not None},
             },
         },
         lines=[f"{verb} {dollars(row.cost_usd)} to {account.persona}: request {row.request_id}"],

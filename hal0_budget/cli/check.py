@@ -8,9 +8,23 @@ import typer
 
 from hal0_budget.account import Account
 from hal0_budget.cli.answer import amount_of, decision_body, decision_code, decision_line, perfdata
-from hal0_budget.cli.options import Agent, AsJson, Output, Persona, PersonasDir, Quiet, Root, home_of
+from hal0_budget.cli.options import (
+    Agent,
+    AsJson,
+    InputTokens,
+    Model,
+    Output,
+    OutputTokens,
+    Persona,
+    PersonasDir,
+    Prices,
+    Quiet,
+    Root,
+    home_of,
+)
 from hal0_budget.cli.render import Result
 from hal0_budget.errors import InvalidEstimate
+from hal0_budget.results import Decision
 
 
 def _set_format(ctx: typer.Context, value: Literal["text", "json", "nagios"]) -> str:
@@ -28,6 +42,10 @@ def check(
         ),
     ] = None,
     warn_ok: Annotated[bool, typer.Option("--warn-ok", help="End in 0 instead of 10 on a warning.")] = False,
+    model: Model = None,
+    input_tokens: InputTokens = None,
+    output_tokens: OutputTokens = None,
+    prices: Prices = None,
     answer_format: Annotated[
         Literal["text", "json", "nagios"],
         typer.Option(
@@ -43,10 +61,24 @@ def check(
     """Ask whether a paid call may be made.
 
     Ends in 0 allow, 10 warn, 20 block; 64 and above: could not tell, treat as block. Changes neither
-    ledger nor persona.
+    ledger nor persona. In place of an estimate, a model and its tokens say what the call will cost; then
+    the answer also says how many output tokens still fit.
     """
-    usd = None if estimate is None else amount_of("--estimate", estimate, InvalidEstimate)
-    decision = Account(home_of(root, personas_dir, agent), persona).check(usd)
+    account = Account(home_of(root, personas_dir, agent), persona)
+    if (model, input_tokens, output_tokens, prices) == (None, None, None, None):
+        usd = None if estimate is None else amount_of("--estimate", estimate, InvalidEstimate)
+        return _answer(account.check(usd), warn_ok=warn_ok)
+    from hal0_budget.cli.pricing import estimate_of
+
+    expected = estimate_of(estimate, model, input_tokens, output_tokens, prices)
+    decision = account.check(expected.usd)
+    answer = _answer(decision, warn_ok=warn_ok)
+    return answer._replace(
+        data={**answer.data, **expected.body(decision.statement)}, notes=expected.note(decision.statement)
+    )
+
+
+def _answer(decision: Decision, *, warn_ok: bool) -> Result:
     return Result(
         data=decision_body(decision),
         lines=[decision_line(decision)],

@@ -23,6 +23,8 @@ ENV_AGENT = "HAL0_AGENT"
 
 _UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
 
+MOST_TOKENS = 10**12
+
 Color = Literal["auto", "always", "never"]
 
 
@@ -108,6 +110,27 @@ LockWait = Annotated[
 ]
 Ttl = Annotated[
     str, typer.Option("--ttl", metavar="TIME", help="How long the hold lasts, 1s to 24h, as in 90s, 15m, 2h.")
+]
+Model = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="The model; with token counts, what it costs.")
+]
+InputTokens = Annotated[
+    int | None,
+    typer.Option("--input-tokens", metavar="N", min=0, max=MOST_TOKENS, help="Tokens that will be sent."),
+]
+OutputTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--output-tokens", metavar="N", min=0, max=MOST_TOKENS, help="Tokens that may come back, at most."
+    ),
+]
+Prices = Annotated[
+    str | None,
+    typer.Option(
+        "--prices",
+        metavar="FILE",
+        help="Prices: a document of OpenRouter's /models or of LiteLLM's; else those of hal0-budget[prices].",
+    ),
 ]
 Persona = Annotated[str, typer.Argument(metavar="PERSONA", help="The persona's id.", show_default=False)]
 

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hal0_budget.account import Account
-from hal0_budget.cli.answer import BLOCK, amount_of, decision_line
-from hal0_budget.cli.options import Agent, LockWait, Persona, PersonasDir, Quiet, Root, Ttl, home_of, ttl_of
+from hal0_budget.account import UNKNOWN, Account
+from hal0_budget.charges import Charge
+from hal0_budget.cli.answer import BLOCK, decision_line
+from hal0_budget.cli.options import (
+    Agent,
+    InputTokens,
+    LockWait,
+    Model,
+    OutputTokens,
+    Persona,
+    PersonasDir,
+    Prices,
+    Quiet,
+    Root,
+    Ttl,
+    home_of,
+    ttl_of,
+)
+from hal0_budget.cli.pricing import estimate_of
 from hal0_budget.cli.render import Result, complain
-from hal0_budget.errors import BudgetError, InvalidEstimate
+from hal0_budget.cli.response import prices_of
+from hal0_budget.errors import BudgetError, InvalidReply, ProviderError, UsageError
 from hal0_budget.money import dollars, parse_usd
-from hal0_budget.runner import CostFile, NotStarted, run_child
+from hal0_budget.runner import Copy, CostFile, NotStarted, run_child
+from hal0_budget.settlement import Fallback, charge_of
 from hal0_budget.store.holds import Hold
 from hal0_budget.store.lock import DEFAULT_TIMEOUT
+from hal0_budget.transcript import MAX_REPLY, read_reply
+from hal0_budget.windows import utc_now
 
 
 def run(
@@ -26,17 +45,21 @@ def run(
         list[str], typer.Argument(metavar="-- CMD...", help="The command to run.", show_default=False)
     ],
     estimate: Annotated[
-        str,
-        typer.Option(
-            "--estimate", metavar="USD", help="What the call is expected to cost.", show_default=False
-        ),
-    ],
+        str | None,
+        typer.Option("--estimate", metavar="USD", help="What the call is expected to cost."),
+    ] = None,
+    model: Model = None,
+    input_tokens: InputTokens = None,
+    output_tokens: OutputTokens = None,
+    prices: Prices = None,
     cost_file: Annotated[
         str | None,
         typer.Option("--cost-file", metavar="FILE", help="A file the command writes its cost in USD into."),
     ] = None,
+    from_stdout: Annotated[
+        bool, typer.Option("--from-stdout", help="Read what the call did cost from the reply it prints.")
+    ] = False,
     surface: Annotated[str, typer.Option("--surface", metavar="NAME", help="The paid service.")] = "cli",
-    model: Annotated[str, typer.Option("--model", metavar="NAME", help="The model.")] = "unknown",
     ttl: Ttl = "15m",
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
     root: Root = None,
@@ -47,13 +70,17 @@ def run(
     """Reserve, run a command, and charge what it did cost.
 
     The command has our streams, and its exit code is passed on. It is never started when the estimate is
-    blocked (20) or cannot be judged (64 and above). Without a cost file, or a number in it, the estimate
-    is booked and marked as estimated.
+    blocked (20) or cannot be judged (64 and above). With --from-stdout its output passes through untouched
+    and is read as the provider's reply. Where nothing tells what the call did cost, the estimate is booked
+    and marked as estimated; an error of the provider's gives it back.
     """
+    if from_stdout and cost_file is not None:
+        raise UsageError("--from-stdout and --cost-file both say what the call did cost; leave one out")
     account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
-    usd = amount_of("--estimate", estimate, InvalidEstimate)
+    expected = estimate_of(estimate, model, input_tokens, output_tokens, prices)
     costs = CostFile(Path(cost_file)) if cost_file else None
-    decision, hold = account.reserve(usd, ttl=ttl_of(ttl), surface=surface, model=model)
+    copy = Copy(MAX_REPLY) if from_stdout else None
+    decision, hold = account.reserve(expected.usd, ttl=ttl_of(ttl), surface=surface, model=model or UNKNOWN)
     if hold is None:
         return Result(
             {}, notes=[decision_line(decision)], warnings=decision.statement.warnings, exit_code=BLOCK
@@ -61,25 +88,25 @@ def run(
     if decision.verdict.level == "warn" and not quiet:
         complain(decision_line(decision))
     try:
-        code = run_child(command)
+        code = run_child(command, copy)
     except NotStarted as error:
         account.release(hold.hold_id)
         return Result({}, errors=[str(error)], exit_code=error.exit_code)
-    return _settled(account, hold, costs, code)
-
-
-def _settled(account: Account, hold: Hold, costs: CostFile | None, code: int) -> Result:
-    """Settle the hold of a command that ended in `code`; the result of the whole."""
-    cost, doubt = _cost(hold, costs)
-    source = None if cost is not None else "estimated"
     try:
-        receipt = account.charge(
-            hold.usd if cost is None else cost,
-            model=hold.model,
-            surface=hold.surface,
-            hold_id=hold.hold_id,
-            cost_source=source,
-        )
+        if copy is not None:
+            charge, doubt = _from_reply(hold, copy.kept(), prices, model)
+        else:
+            charge, doubt = _from_file(hold, costs)
+    except ProviderError as error:
+        account.release(hold.hold_id)
+        return Result({}, notes=[f"{error.message}; the hold is given back"], exit_code=code)
+    return _settled(account, hold, charge, doubt, code)
+
+
+def _settled(account: Account, hold: Hold, charge: Charge, doubt: list[str], code: int) -> Result:
+    """Settle the hold of a command that ended in `code`; the result of the whole."""
+    try:
+        (receipt,) = account.charge_all((charge._replace(surface=hold.surface, hold_id=hold.hold_id),))
     except BudgetError as error:
         when = f"it is booked at {dollars(hold.usd)} at {_clock(hold.expires)} unless it is settled by then"
         message = f"hold {hold.hold_id} is not settled: {error.message}; {when}"
@@ -92,18 +119,32 @@ def _settled(account: Account, hold: Hold, costs: CostFile | None, code: int) ->
     return Result({}, notes=notes, errors=doubt, exit_code=code)
 
 
-def _cost(hold: Hold, costs: CostFile | None) -> tuple[Decimal | None, list[str]]:
-    """What the command says that it did cost, None where it does not; and what to say then."""
+def _from_file(hold: Hold, costs: CostFile | None) -> tuple[Charge, list[str]]:
+    """The charge that the cost file tells, else the estimate; and why it is that."""
+    estimated = Charge(hold.usd, hold.model, cost_source="estimated")
     if costs is None:
-        return None, []
+        return estimated, []
     text = costs.text()
     try:
         if text is None:
             raise ValueError("the command wrote no cost")
-        return parse_usd(text), []
+        return Charge(parse_usd(text), hold.model), []
     except ValueError as error:
-        message = f"{costs.path}: {error}; the estimate of {dollars(hold.usd)} is booked"
-        return None, [message]
+        return estimated, [f"{costs.path}: {error}; the estimate of {dollars(hold.usd)} is booked"]
+
+
+def _from_reply(hold: Hold, data: bytes, prices: str | None, model: str | None) -> tuple[Charge, list[str]]:
+    """The charge that the reply on stdout tells, else the estimate; and why it is that.
+
+    Raises ProviderError.
+    """
+    fallback = Fallback(estimate=hold.usd)
+    try:
+        charge, why = charge_of(read_reply(data), lambda: prices_of(prices), utc_now(), model, fallback)
+    except InvalidReply as error:
+        charge = Charge(hold.usd, hold.model, cost_source="estimated")
+        why = f"{error.message}; the estimate is booked"
+    return charge, [] if why is None else [f"stdout: {why}"]
 
 
 def _clock(time: datetime) -> str:

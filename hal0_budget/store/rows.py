@@ -130,8 +130,16 @@ def is_blank(line: bytes) -> bool:
 
 def parse_object(line: bytes) -> dict[str, Any]:
     """The JSON object that a line is, its numbers as Decimal. Raises Unreadable with the reason."""
+    found = parse_json(line)
+    if not isinstance(found, dict):
+        raise Unreadable("not an object")
+    return found
+
+
+def parse_json(data: bytes) -> Any:
+    """What JSON says, its numbers as Decimal. Raises Unreadable with the reason."""
     try:
-        found = _DECODER.decode(line.decode())
+        return _DECODER.decode(data.decode())
     except Unreadable:
         raise
     except UnicodeDecodeError:
@@ -140,9 +148,6 @@ def parse_object(line: bytes) -> dict[str, Any]:
         raise Unreadable("not JSON") from None
     except RecursionError:
         raise Unreadable("nested too deep") from None
-    if not isinstance(found, dict):
-        raise Unreadable("not an object")
-    return found
 
 
 def parse_row(line: bytes) -> Row:

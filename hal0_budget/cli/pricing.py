@@ -1,0 +1,67 @@
+"""What a call will cost, from its model and its tokens."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hal0_budget.cli.answer import amount_of
+from hal0_budget.errors import InvalidEstimate, UsageError
+from hal0_budget.money import dollars
+from hal0_budget.pricelist import price_list
+from hal0_budget.prices import Price
+from hal0_budget.results import Statement
+from hal0_budget.tokens import Tokens
+from hal0_budget.windows import utc_now
+
+
+class Estimate(NamedTuple):
+    """What a call is expected to cost, in USD, and the price and tokens that say so, where they do."""
+
+    usd: Decimal
+    price: Price | None = None
+    tokens: Tokens = Tokens()
+
+    def body(self, statement: Statement) -> dict[str, Any]:
+        """What it adds to the answer of a gate: nothing where the estimate was simply told."""
+        if self.price is None:
+            return {}
+        return {
+            "estimate_usd": self.usd,
+            "price": self.price.told(self.tokens),
+            "max_output_tokens": self._most(statement),
+        }
+
+    def note(self, statement: Statement) -> list[str]:
+        """The same for a person, as a line."""
+        if self.price is None:
+            return []
+        most = self._most(statement)
+        fits = "any number of output tokens fits" if most is None else f"at most {most} output tokens fit"
+        return [f"estimate {dollars(self.usd)} ({self.price.told(self.tokens)}): {fits}"]
+
+    def _most(self, statement: Statement) -> int | None:
+        """The most output tokens that fit every cap; None where none binds."""
+        left = [state.remaining for state in statement.windows if state.remaining is not None]
+        if self.price is None or not left:
+            return None
+        return self.price.most_output(self.tokens, min(left))
+
+
+def estimate_of(
+    estimate: str | None, model: str | None, sent: int | None, back: int | None, prices: str | None
+) -> Estimate:
+    """The estimate that the options give, as USD or as a model and its tokens.
+
+    Raises UsageError, InvalidEstimate, PriceUnknown.
+    """
+    if estimate is not None:
+        if (sent, back, prices) != (None, None, None):
+            raise UsageError("--estimate says what the call will cost; leave out tokens and prices, or it")
+        return Estimate(amount_of("--estimate", estimate, InvalidEstimate))
+    if model is None or sent is None or back is None:
+        raise UsageError("name --estimate USD; or --model, --input-tokens and --output-tokens")
+    price = price_list(Path(prices) if prices else None).price_of(model, None, utc_now())
+    tokens = Tokens(input=sent, output=back)
+    return Estimate(price.cost(tokens), price, tokens)

@@ -1,0 +1,54 @@
+"""A charge read from what a provider sent."""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+
+from hal0_budget.charges import Charge
+from hal0_budget.errors import InvalidReply, ProviderError, UsageError
+from hal0_budget.pricelist import PriceList, price_list
+from hal0_budget.settlement import Fallback, charge_of, made_id
+from hal0_budget.transcript import MAX_REPLY, read_reply
+from hal0_budget.windows import utc_now
+
+
+def charge_from(
+    name: str,
+    headers: str | None,
+    prices: str | None,
+    model: str | None,
+    fallback: tuple[Decimal | None, Decimal | None],
+) -> tuple[Charge, str | None]:
+    """The charge for the reply in a file, or on stdin for `-`, and why it is not what the reply says
+    where it is not.
+
+    `fallback` is the cost and the estimate to book where the reply does not tell. Raises UsageError,
+    InvalidReply, ProviderError, PriceUnknown.
+    """
+    data = _contents("--from-response", name)
+    try:
+        reply = read_reply(data, None if headers is None else _contents("--headers", headers))
+    except (InvalidReply, ProviderError) as error:
+        raise type(error)(f"{name}: {error.message}", file=name) from None
+    charge, why = charge_of(reply, lambda: prices_of(prices), utc_now(), model, Fallback(*fallback))
+    return charge._replace(request_id=charge.request_id or made_id(data)), why
+
+
+@cache
+def prices_of(document: str | None) -> PriceList:
+    """The prices of a document, or the installed ones. Raises UsageError, PriceUnknown."""
+    return price_list(None if document is None else Path(document))
+
+
+def _contents(option: str, name: str) -> bytes:
+    """The bytes of a file, as many as a reply may have and one more. Raises UsageError."""
+    try:
+        if name == "-":
+            return sys.stdin.buffer.read(MAX_REPLY + 1)
+        with open(name, "rb") as file:
+            return file.read(MAX_REPLY + 1)
+    except (OSError, AttributeError) as error:
+        raise UsageError(f"{option} {name}: {getattr(error, 'strerror', None) or error}") from None

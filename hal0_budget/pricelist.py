@@ -1,0 +1,256 @@
+"""Where prices come from: a document that a file holds, or the data that genai-prices bundles.
+
+Nothing here reaches for the network. A model whose price is missing, negative or no number, or that
+costs by something this program does not know, is a model without a price.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol
+
+from hal0_budget.errors import PriceUnknown, UsageError
+from hal0_budget.money import EXACT, ZERO, checked_usd, parse_usd
+from hal0_budget.prices import Price, Rates
+
+_LONGEST = 64 * 1024 * 1024
+
+# The names that OpenRouter's /models document and LiteLLM's price document have for our rates.
+_OPENROUTER = {
+    "input": "prompt",
+    "output": "completion",
+    "cache_read": "input_cache_read",
+    "cache_write": "input_cache_write",
+    "cache_write_1h": "input_cache_write_1h",
+    "request": "request",
+}
+_LITELLM = {
+    "input": "input_cost_per_token",
+    "output": "output_cost_per_token",
+    "cache_read": "cache_read_input_token_cost",
+    "cache_write": "cache_creation_input_token_cost",
+    "cache_write_1h": "cache_creation_input_token_cost_above_1hr",
+    "request": "input_cost_per_request",
+}
+_GENAI = {
+    "input": "input_mtok",
+    "output": "output_mtok",
+    "cache_read": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
+    "request": "requests_kcount",
+}
+
+
+class PriceList(Protocol):
+    """Where the price of a model can be looked up."""
+
+    def price_of(self, model: str, tier: str | None, at: datetime) -> Price:
+        """The price of a model in a service tier (None: the standard one) at a time.
+
+        Raises PriceUnknown.
+        """
+
+
+def price_list(document: Path | None) -> PriceList:
+    """The prices that a document holds; without one, those that genai-prices bundles.
+
+    Raises UsageError where there is neither; PriceUnknown where the document holds no prices.
+    """
+    return _Bundled() if document is None else _from_document(document)
+
+
+def _from_document(path: Path) -> PriceList:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LONGEST + 1)
+    except OSError as error:
+        raise UsageError(f"--prices {path}: {error.strerror}") from None
+    try:
+        if len(data) > _LONGEST:
+            raise ValueError("too long")
+        found = json.loads(data, parse_float=Decimal, parse_int=Decimal, object_pairs_hook=_said_once)
+    except (ValueError, ArithmeticError, RecursionError):
+        raise PriceUnknown(f"{path}: no JSON of prices", path=str(path)) from None
+    if isinstance(found, dict) and isinstance(found.get("data"), list):
+        return _OpenRouter(path, found["data"])
+    if isinstance(found, dict) and any(
+        isinstance(entry, dict) and _LITELLM["input"] in entry for entry in found.values()
+    ):
+        return _LiteLLM(path, found)
+    raise PriceUnknown(
+        f"{path}: neither OpenRouter's /models nor LiteLLM's model_prices_and_context_window.json",
+        path=str(path),
+    )
+
+
+class _OpenRouter:
+    """The document that OpenRouter answers /models with: texts of USD a token."""
+
+    def __init__(self, path: Path, models: list[Any]) -> None:
+        self._path = path
+        self._models = [model for model in models if isinstance(model, dict)]
+
+    def price_of(self, model: str, tier: str | None, at: datetime) -> Price:
+        """As PriceList has it; `at` is when the document was saved, whatever it is."""
+        del at
+        found = [entry for entry in self._models if model in (entry.get("id"), entry.get("canonical_slug"))]
+        try:
+            if len(found) != 1 or tier is not None:
+                raise ValueError
+            return self._price(model, found[0]["pricing"])
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise _unknown(model, tier, str(self._path)) from None
+
+    def _price(self, model: str, pricing: Mapping[str, Any]) -> Price:
+        rates = _openrouter_rates(pricing)
+        long = {}
+        for override in pricing.get("overrides") or ():
+            above = override["min_prompt_tokens"]
+            if set(override) - {"min_prompt_tokens", *_OPENROUTER.values()} or not isinstance(above, Decimal):
+                raise ValueError
+            long[int(above) - 1] = _openrouter_rates({**pricing, **override})
+        return Price(model, self._path.name, rates, tuple(sorted(long.items(), reverse=True)))
+
+
+def _openrouter_rates(pricing: Mapping[str, Any]) -> Rates:
+    rates = _both(_rates(pricing, _OPENROUTER))
+    # Reasoning is a part of the output: where it has a price of its own, the dearer one holds.
+    reasoning = _usd(pricing.get("internal_reasoning")) or ZERO
+    return rates._replace(output=max(rates.output or ZERO, reasoning))
+
+
+class _LiteLLM:
+    """LiteLLM's model_prices_and_context_window.json: numbers of USD a token."""
+
+    def __init__(self, path: Path, models: Mapping[str, Any]) -> None:
+        self._path = path
+        self._models = models
+
+    def price_of(self, model: str, tier: str | None, at: datetime) -> Price:
+        """As PriceList has it; `at` is when the document was saved, whatever it is."""
+        del at
+        entry = self._models.get(model) or self._models.get(f"openrouter/{model}")
+        try:
+            return self._price(model, entry or {}, "" if tier is None else f"_{tier}")
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise _unknown(model, tier, str(self._path)) from None
+
+    def _price(self, model: str, entry: Mapping[str, Any], tier: str) -> Price:
+        names = {kind: f"{name}{tier}" for kind, name in _LITELLM.items()}
+        rates = _both(_rates(entry, names))
+        input_above = re.compile(rf"{_LITELLM['input']}_above_(\d+)k_tokens")
+        sizes = [int(found[1]) for key in entry if (found := input_above.fullmatch(key))]
+        long = []
+        for size in sorted(sizes, reverse=True):
+            above = {kind: f"{name}_above_{size}k_tokens{tier}" for kind, name in _LITELLM.items()}
+            told = {names[kind]: entry[key] for kind, key in above.items() if key in entry}
+            if names["input"] not in told:
+                raise ValueError
+            long.append((size * 1000, _both(_rates({**entry, **told}, names))))
+        return Price(model, self._path.name, rates, tuple(long))
+
+
+class _Bundled:
+    """The prices that the package genai-prices brings along."""
+
+    def __init__(self) -> None:
+        try:
+            # Slow to import, and an extra.
+            import genai_prices
+        except ImportError:
+            raise UsageError(
+                "no prices are installed: pip install 'hal0-budget[prices]', "
+                "or name a document with --prices FILE"
+            ) from None
+        self._package = genai_prices
+        self._origin = f"genai-prices {genai_prices.__version__}"
+
+    def price_of(self, model: str, tier: str | None, at: datetime) -> Price:
+        """As PriceList has it. `PROVIDER/MODEL` is OpenRouter's, else that provider's."""
+        provider, _, name = model.rpartition("/")
+        places = [("openrouter", model), (provider, name)] if provider else [(None, model)]
+        for provider_id, reference in places:
+            try:
+                found = self._package.calc_price(
+                    self._package.Usage(),
+                    reference,
+                    provider_id=provider_id,
+                    genai_request_timestamp=at,
+                    price_context=None if tier is None else {"service_tier": tier},
+                )
+            except LookupError:
+                continue
+            variants = found.model.price_variants or ()
+            if tier is None or any(variant.when == {"service_tier": tier} for variant in variants):
+                return self._price(model, found.model_price)
+        raise _unknown(model, tier, self._origin)
+
+    def _price(self, model: str, prices: Any) -> Price:
+        told = {kind: getattr(prices, key) for kind, key in _GENAI.items()}
+        starts = {tier.start for price in told.values() for tier in getattr(price, "tiers", ())}
+        try:
+            rates = _genai_rates(told, 0)
+            long = [(start, _genai_rates(told, start + 1)) for start in sorted(starts, reverse=True)]
+        except (KeyError, TypeError, ValueError):
+            raise _unknown(model, None, self._origin) from None
+        return Price(model, self._origin, rates, tuple(long))
+
+
+def _genai_rates(told: Mapping[str, Any], prompt: int) -> Rates:
+    rates = {}
+    for kind, price in told.items():
+        tiers = [tier for tier in getattr(price, "tiers", ()) if prompt > tier.start]
+        usd = tiers[-1].price if tiers else getattr(price, "base", price)
+        rates[kind] = None if usd is None else usd.scaleb(-3 if kind == "request" else -6, EXACT)
+    return _rates(rates, {kind: kind for kind in _GENAI})
+
+
+def _rates(found: Mapping[str, Any], names: Mapping[str, str]) -> Rates:
+    """The rates that `found` has under `names`. Raises ValueError, KeyError for what is no price."""
+    usd = {kind: _usd(found.get(name)) for kind, name in names.items()}
+    if usd["input"] is None:
+        raise ValueError("no price")
+    return Rates(
+        usd["input"],
+        usd["output"],
+        usd["cache_read"],
+        usd["cache_write"],
+        usd["cache_write_1h"],
+        usd["request"] or ZERO,
+    )
+
+
+def _both(rates: Rates) -> Rates:
+    """The rates where input and output have one. Raises ValueError."""
+    if rates.output is None:
+        raise ValueError("no price")
+    return rates
+
+
+def _usd(value: object) -> Decimal | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return parse_usd(value)
+    if not isinstance(value, Decimal):
+        raise ValueError("not a number")
+    return checked_usd(value)
+
+
+def _said_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object in which a key that was said twice, and not alike, says nothing."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        found[key] = value if found.get(key, value) == value else None
+    return found
+
+
+def _unknown(model: str, tier: str | None, origin: str) -> PriceUnknown:
+    what = model if tier is None else f"{model} in service tier {tier}"
+    return PriceUnknown(f"{origin}: no price of {what}", model=model, prices=origin)

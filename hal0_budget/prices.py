@@ -1,0 +1,100 @@
+"""What tokens cost: the rates of a model, and the exact cost of a call at them. Pure.
+
+A price that is not known is never zero: what cannot be priced raises PriceUnknown.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_FLOOR, Decimal, localcontext
+from typing import NamedTuple
+
+from hal0_budget.errors import PriceUnknown
+from hal0_budget.money import EXACT, ZERO, checked_usd, multiply, plain, subtract, total
+from hal0_budget.tokens import Tokens
+
+
+class Rates(NamedTuple):
+    """USD a token by kind, and USD a request; None is not known.
+
+    Where a cache's price is not known, reading it costs what input costs: the discount that nobody
+    stated is none.
+    """
+
+    input: Decimal
+    output: Decimal | None
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+    cache_write_1h: Decimal | None = None
+    request: Decimal = ZERO
+
+
+class Price(NamedTuple):
+    """The rates of a model, by `origin`; those of `long` replace them where a prompt has more tokens
+    than each says, the longest first.
+    """
+
+    model: str
+    origin: str
+    rates: Rates
+    long: tuple[tuple[int, Rates], ...] = ()
+
+    def at(self, prompt: int) -> Rates:
+        """The rates of a call that sends `prompt` tokens: all of its tokens cost the same."""
+        return next((rates for above, rates in self.long if prompt > above), self.rates)
+
+    def cost(self, tokens: Tokens) -> Decimal:
+        """USD that the tokens cost. Raises PriceUnknown."""
+        rates = self.at(tokens.prompt)
+        parts = [multiply(Decimal(count), usd) for _, count, usd in self._parts(tokens)]
+        try:
+            return checked_usd(EXACT.normalize(total([rates.request, *parts])))
+        except ValueError as error:
+            raise PriceUnknown(f"{self.origin}: what {self.model} costs is {error}") from None
+
+    def most_output(self, tokens: Tokens, left: Decimal) -> int | None:
+        """The most output tokens that fit `left` USD after what else is in `tokens`.
+
+        None where output is free. Raises PriceUnknown.
+        """
+        rate = self.at(tokens.prompt).output
+        if rate is None:
+            raise self._unknown("output")
+        rest = subtract(left, self.cost(tokens._replace(output=0)))
+        if rest < 0:
+            return 0
+        if not rate:
+            return None
+        with localcontext(EXACT):
+            return int((rest // rate).to_integral_value(ROUND_FLOOR))
+
+    def told(self, tokens: Tokens) -> str:
+        """What the tokens were priced at, and by whom: `input 3, output 15 USD/Mtok; ORIGIN`."""
+        parts = [f"{kind} {plain(_per_million(usd))}" for kind, _, usd in self._parts(tokens)]
+        request = self.at(tokens.prompt).request
+        more = f", {plain(request)} USD/request" if request else ""
+        return f"{', '.join(parts)} USD/Mtok{more}; {self.origin}"
+
+    def _parts(self, tokens: Tokens) -> list[tuple[str, int, Decimal]]:
+        rates = self.at(tokens.prompt)
+        read = rates.input if rates.cache_read is None else rates.cache_read
+        known = [
+            ("input", tokens.input, rates.input),
+            ("cache read", tokens.cache_read, read),
+            ("cache write", tokens.cache_write, rates.cache_write),
+            ("cache write 1h", tokens.cache_write_1h, rates.cache_write_1h),
+            ("output", tokens.output, rates.output),
+        ]
+        parts = []
+        for kind, count, usd in known:
+            if usd is None and count:
+                raise self._unknown(kind)
+            if usd is not None and (count or kind in ("input", "output")):
+                parts.append((kind, count, usd))
+        return parts
+
+    def _unknown(self, kind: str) -> PriceUnknown:
+        return PriceUnknown(f"{self.origin}: no price of {self.model} for {kind} tokens", model=self.model)
+
+
+def _per_million(usd: Decimal) -> Decimal:
+    return EXACT.normalize(usd.scaleb(6, EXACT))

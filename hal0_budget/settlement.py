@@ -1,0 +1,65 @@
+"""What to charge for a reply: the cost it states, else what its tokens cost, else what one was told."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from hal0_budget.charges import Charge
+from hal0_budget.errors import BudgetError, PriceUnknown, UsageError
+from hal0_budget.pricelist import PriceList
+from hal0_budget.reply import Reply
+
+
+class Fallback(NamedTuple):
+    """What to book, in USD, where a reply does not tell: what the call did cost, or an estimate."""
+
+    cost: Decimal | None = None
+    estimate: Decimal | None = None
+
+
+def charge_of(
+    reply: Reply, prices: Callable[[], PriceList], at: datetime, model: str | None, fallback: Fallback
+) -> tuple[Charge, str | None]:
+    """The charge for a reply, and why it is not what the reply says where it is not.
+
+    `model` is what the operator calls it, and then what is priced. The charge has the reply's id,
+    model and tokens. Raises PriceUnknown where nothing says what to book.
+    """
+    name = model or reply.model or "unknown"
+    charge = Charge(reply.cost or Decimal(0), name, request_id=reply.request_id, tokens=reply.tokens)
+    if reply.cost is not None:
+        return charge._replace(cost_source="reported"), None
+    try:
+        return _priced(reply, charge, prices, at), None
+    except (PriceUnknown, UsageError) as error:
+        return _booked(charge, error, fallback)
+
+
+def made_id(data: bytes) -> str:
+    """A request id for a reply that has none: the same bytes are never charged twice."""
+    return f"reply-{hashlib.sha256(data).hexdigest()[:32]}"
+
+
+def _priced(reply: Reply, charge: Charge, prices: Callable[[], PriceList], at: datetime) -> Charge:
+    if reply.is_cut:
+        raise PriceUnknown("the stream was cut before it said what was used")
+    if reply.tokens is None:
+        raise PriceUnknown("the reply states neither a cost nor tokens")
+    if reply.beside is not None:
+        raise PriceUnknown(f"the reply was billed for more than tokens at the model's price: {reply.beside}")
+    price = prices().price_of(charge.model, reply.tier, at)
+    cost, told = price.cost(reply.tokens), price.told(reply.tokens)
+    return charge._replace(cost=cost, cost_source="priced", price=told)
+
+
+def _booked(charge: Charge, why: BudgetError, fallback: Fallback) -> tuple[Charge, str]:
+    if fallback.cost is not None:
+        return charge._replace(cost=fallback.cost), f"{why.message}; the cost given is booked"
+    if fallback.estimate is not None:
+        booked = charge._replace(cost=fallback.estimate, cost_source="estimated")
+        return booked, f"{why.message}; the estimate is booked"
+    raise PriceUnknown(f"{why.message}; say what to book with --cost or --estimate", **why.details)

@@ -1,0 +1,164 @@
+"""What a provider sent, as it came: one body, or the events of a stream put together again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from hal0_budget.errors import InvalidReply, ProviderError
+from hal0_budget.money import ZERO, parse_usd
+from hal0_budget.reply import Reply, one_cost, refuse_error, reply_of, text_of
+from hal0_budget.store.rows import Unreadable, parse_json
+
+# Longer than any reply, pictures included; what is longer is refused before it is parsed.
+MAX_REPLY = 32 * 1024 * 1024
+
+_EVENT_LINE = re.compile(r"(?:data|event|id|retry)?:")
+_COST_HEADER = "x-litellm-response-cost"
+_ID_HEADER = "x-litellm-call-id"
+_REFUSED = 400  # HTTP's first status of a call that failed
+_ENDS = ("response.completed", "response.incomplete", "response.failed")
+_KEPT = ("id", "model", "responseId", "modelVersion", "usage", "usageMetadata", "service_tier", "error")
+
+
+def read_reply(data: bytes, headers: bytes | None = None) -> Reply:
+    """What a reply says: a body, or a transcript of server-sent events; and its response headers.
+
+    Raises InvalidReply with what is wrong; ProviderError where the provider refused the call.
+    """
+    reply, is_stream = _read(data)
+    if headers is None:
+        return reply
+    cost, call_id = _of_headers(_text(headers, "the headers"))
+    if is_stream and cost == ZERO:
+        # A proxy sends the headers of a stream before it knows.
+        cost = None
+    return reply._replace(cost=one_cost(reply.cost, cost), request_id=reply.request_id or call_id)
+
+
+def _read(data: bytes) -> tuple[Reply, bool]:
+    if len(data) > MAX_REPLY:
+        raise InvalidReply(f"longer than {MAX_REPLY} bytes: no reply")
+    text = _text(data, "the reply").lstrip()
+    if not text:
+        raise InvalidReply("empty: no reply came")
+    if text[0] in "{[":
+        try:
+            body = parse_json(text.encode())
+        except Unreadable as error:
+            raise InvalidReply(f"no whole reply: {error}") from None
+        return (_of_events(_chunks(body)), True) if isinstance(body, list) else (reply_of(body), False)
+    if _EVENT_LINE.match(text):
+        return _of_events(_events(text)), True
+    what = "a page of HTML, as proxies send for an error" if text[0] == "<" else "neither JSON nor events"
+    raise InvalidReply(f"no reply: {what}")
+
+
+def _chunks(found: list[Any]) -> list[Any]:
+    """A stream of Gemini's, which comes as one list."""
+    if not all(isinstance(chunk, dict) and ("candidates" in chunk or "error" in chunk) for chunk in found):
+        raise InvalidReply("a list, and not of the chunks of one reply")
+    return found
+
+
+def _text(data: bytes, what: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidReply(f"{what}: not UTF-8 at byte {error.start}; compressed, or no text?") from None
+
+
+def _events(text: str) -> Iterator[Any]:
+    """The data of each event, `[DONE]` as None; the last one is left out where it was cut."""
+    is_cut = not text.endswith(("\n", "\r"))
+    events = [event for event in re.split(r"\r\n\r\n|\n\n|\r\r", text) if event.strip()]
+    for number, event in enumerate(events, start=1):
+        lines = [line[5:].removeprefix(" ") for line in re.split(r"\r\n|\n|\r", event) if line[:5] == "data:"]
+        data = "\n".join(lines)
+        if data == "[DONE]":
+            yield None
+        elif data:
+            try:
+                yield parse_json(data.encode())
+            except Unreadable as error:
+                if is_cut and number == len(events):
+                    return
+                raise InvalidReply(f"event {number} of the stream: {error}") from None
+
+
+def _of_events(events: Iterable[Any]) -> Reply:
+    """The reply that a stream adds up to: its counts are cumulative, and the last one holds."""
+    body: dict[str, Any] = {}
+    is_whole = began = False
+    for event in events:
+        if event is None:
+            is_whole = is_whole or "usage" in body
+            continue
+        if not isinstance(event, dict):
+            raise InvalidReply("an event of the stream is not an object")
+        is_whole = _take(body, event) or is_whole
+        began = began or not event.get("error")
+    if not began:
+        refuse_error(body)
+    counted = body.get("usage") or body.get("usageMetadata")
+    if is_whole and counted:
+        return reply_of(body)
+    return Reply(text_of(body, "id", "responseId"), text_of(body, "model", "modelVersion"), is_cut=True)
+
+
+def _take(body: dict[str, Any], event: dict[str, Any]) -> bool:
+    """Add an event to the body of the reply; whether it says that the usage is final."""
+    kind = event.get("type")
+    if kind == "message_start" and isinstance(event.get("message"), dict):
+        if body:
+            raise InvalidReply("the events are of more than one reply")
+        body.update(event["message"])
+        return False
+    if kind == "message_delta":
+        usage = event.get("usage")
+        if isinstance(usage, dict):
+            known = body.get("usage")
+            told = {key: value for key, value in usage.items() if value is not None}
+            body["usage"] = {**(known if isinstance(known, dict) else {}), **told}
+        delta = event.get("delta")
+        return isinstance(delta, dict) and delta.get("stop_reason") is not None
+    if isinstance(event.get("response"), dict):
+        body.update({key: value for key, value in event["response"].items() if value is not None})
+        return kind in _ENDS
+    for key in ("id", "responseId"):
+        if None not in (body.get(key), event.get(key)) and body[key] != event[key]:
+            raise InvalidReply(f"the events are of two replies, {body[key]} and {event[key]}")
+    body.update({key: event[key] for key in _KEPT if event.get(key) is not None})
+    return _is_final(event)
+
+
+def _is_final(chunk: dict[str, Any]) -> bool:
+    """Whether a chunk of the chat shape, or of Gemini's, is the last or comes after it."""
+    for key, reason in (("choices", "finish_reason"), ("candidates", "finishReason")):
+        items = chunk.get(key)
+        if isinstance(items, list):
+            ended = any(isinstance(item, dict) and item.get(reason) is not None for item in items)
+            if ended or (not items and chunk.get("usage") is not None):
+                return True
+    return False
+
+
+def _of_headers(text: str) -> tuple[Any, str | None]:
+    """The cost and the call id that response headers state: those of the last response in `text`."""
+    block = re.split(r"\r?\n\r?\n", text.strip())[-1]
+    lines = re.split(r"\r?\n", block)
+    status = re.match(r"HTTP/\S+ (\d+)", lines[0])
+    if status and int(status[1]) >= _REFUSED:
+        raise ProviderError(f"the provider answered {status[1]}, which is no charge")
+    cost, call_id = None, None
+    for line in lines:
+        name, found, value = (part.strip() for part in line.partition(":"))
+        if found and name.lower() == _COST_HEADER and value not in ("", "None"):
+            try:
+                cost = one_cost(cost, parse_usd(value))
+            except ValueError as error:
+                raise InvalidReply(f"{_COST_HEADER} is no cost: {error}") from None
+        elif found and name.lower() == _ID_HEADER:
+            call_id = value or None
+    return cost, call_id
