@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -24,6 +25,17 @@ from hal0_budget.store.rows import TORN_MARK, Unreadable, is_blank, parse_object
 # settlement of one must be told from one of a hold that never was.
 _LONGEST = 64 * 1024
 _KEPT_CLOSED = 100
+
+# A reader that finds so many bytes new has been waiting for others that reserve.
+_MANY = 2048
+
+_TEXT = r"[ !#-\[\]-~]++"
+_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"
+_PLAIN = (
+    rf'^\{{(?:"hold":"({_TEXT})","usd":(\d{{1,10}}(?:\.\d{{1,40}})?),"ts":"({_TIME})","expires":"({_TIME})"'
+    rf',"on_expiry":"(book|release)","surface":"({_TEXT})","model":"({_TEXT})"'
+    rf'|"closed":"({_TEXT})","how":"(settled|released|expired)","request_id":(?:null|"({_TEXT})"))\}}\n'
+)
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -100,9 +112,15 @@ class Holds:
         data = os.pread(fd, status.st_size - self._size, self._size)
         self.exists = True
         whole = data[: data.rfind(b"\n") + 1]
-        for line in whole.split(b"\n")[:-1]:
-            self._lines += 1
-            self._take(line)
+        entries = _plain_entries(whole) if len(whole) > _MANY else None
+        if entries is None:
+            for line in whole.split(b"\n")[:-1]:
+                self._lines += 1
+                self._take(line)
+        else:
+            self._lines += len(entries)
+            for entry in entries:
+                self._enter(entry)
         self._size += len(whole)
 
     def held(self, now: datetime, settled: Collection[str]) -> Decimal:
@@ -166,6 +184,9 @@ class Holds:
             entry = parse_entry(line)
         except Unreadable as error:
             raise HoldsDamaged(f"line {self._lines} is unreadable: {error}") from None
+        self._enter(entry)
+
+    def _enter(self, entry: Hold | Closing) -> None:
         if isinstance(entry, Hold):
             self._open(entry)
         else:
@@ -184,6 +205,25 @@ class Holds:
         if hold is not None:
             self.total = EXACT.subtract(self.total, hold.usd)
         self.closed[closing.hold_id] = closing
+
+
+def _plain_entries(block: bytes) -> list[Hold | Closing] | None:
+    """What `parse_entry` makes of each line of a block, in half the time; None where a line is not as
+    this program writes it.
+    """
+    found = re.findall(_PLAIN, block.decode("latin-1"), re.MULTILINE | re.ASCII)
+    if len(found) != block.count(b"\n"):
+        return None
+    time = datetime.fromisoformat
+    try:
+        return [
+            Closing(closed, how, request_id or None)
+            if closed
+            else Hold(hold, checked_usd(Decimal(usd)), time(ts), time(expires), on_expiry, surface, model)
+            for hold, usd, ts, expires, on_expiry, surface, model, closed, how, request_id in found
+        ]
+    except ValueError:
+        return None
 
 
 def parse_entry(line: bytes) -> Hold | Closing:

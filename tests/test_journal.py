@@ -1,0 +1,75 @@
+"""The journal of holds: what its fast reader takes, the strict one reads alike."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from hal0_budget.store import holds
+from hal0_budget.store.holds import Closing, Hold, Holds, HoldsDamaged, parse_entry
+from tests.conftest import NOON
+
+names = st.text(st.sampled_from('ab1 _-"\\é\n'), min_size=1, max_size=6)
+entries = st.builds(
+    Hold,
+    names,
+    st.decimals(0, 1000, places=6),
+    st.timedeltas(timedelta(days=-2000), timedelta(days=2000)).map(NOON.__add__),
+    st.just(NOON + timedelta(minutes=15)),
+    st.sampled_from(["book", "release"]),
+    names,
+    names,
+) | st.builds(Closing, names, st.sampled_from(["settled", "released", "expired"]), st.none() | names)
+
+
+@st.composite
+def blocks(draw: st.DrawFn) -> bytes:
+    """Lines of a journal, some of them damaged in a place."""
+    lines = b"".join(entry.line() for entry in draw(st.lists(entries, min_size=1, max_size=4)))
+    for _ in range(draw(st.integers(0, 2))):
+        at, bits = (
+            draw(st.integers(0, len(lines))),
+            st.sampled_from([b"9", b"-", b'"', b"\n", b"}", b"e", b"\xb2"]),
+        )
+        lines = lines[:at] + draw(bits) + lines[at + draw(st.integers(0, 1)) :]
+    return lines[: lines.rfind(b"\n") + 1]
+
+
+@settings(max_examples=400, deadline=None)
+@given(blocks())
+@example(b'{"closed":"","how":"settled","request_id":null}\n')
+@example(Hold("h", Decimal(1), NOON, NOON, "book", "s", "m").line().replace(b"2026-05-29", b"2026-13-29"))
+def test_what_the_fast_reader_takes_the_strict_one_reads_alike(block: bytes) -> None:
+    fast = holds._plain_entries(block)
+    if fast is not None:
+        assert fast == [parse_entry(line) for line in block.split(b"\n")[:-1]]
+
+
+def test_what_this_program_writes_takes_the_fast_path() -> None:
+    hold = Hold(
+        "hold_1", Decimal("0.05"), NOON, NOON + timedelta(hours=1), "release", "openrouter", "openai/gpt-5"
+    )
+    written: list[Hold | Closing] = [
+        hold,
+        Closing("hold_1", "settled", "gen-1"),
+        Closing("hold_2", "expired"),
+    ]
+    assert holds._plain_entries(b"".join(entry.line() for entry in written)) == written
+
+
+def test_damaged_line_among_many_is_named_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "spend.holds"
+    lines = [Hold(f"h{n}", Decimal("0.01"), NOON, NOON, "book", "s", "m").line() for n in range(50)]
+    path.write_bytes(b"".join(lines))
+    sound = Holds(path)
+    sound.read()
+    assert (len(sound.open), sound.total) == (50, Decimal("0.50"))
+    lines[30] = lines[30].replace(b"0.01", b"")
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(HoldsDamaged, match="line 31 is unreadable"):
+        Holds(path).read()
