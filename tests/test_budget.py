@@ -215,6 +215,14 @@ def test_misspelt_key_is_said_by_every_command(cli: Cli, home: Home) -> None:
         assert "dialy_usd is not a key of a budget and caps nothing; did you mean daily_usd?" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["persona.budgets", "persona.Budget", "budget", "persona.model"])
+def test_caps_in_a_table_that_is_no_budget_warn_and_name_the_table(home: Home, name: str) -> None:
+    put_persona(home, f"{HEAD}[{name}]\ndaily_usd = 5.0\n")
+    verdict = Account(home, "hermes").check(Decimal("0.01")).verdict
+    assert verdict.level == "warn"
+    assert f"[{name}] holds keys of a budget and caps nothing" in str(verdict.reason)
+
+
 def test_misspelt_key_does_not_soften_a_block(cli: Cli, home: Home) -> None:
     put_persona(home, f"{BUDGET}dialy_usd = 5\nmonthly_usd = 0\n")
     assert cli("check", "hermes", "--estimate", "1").returncode == 20

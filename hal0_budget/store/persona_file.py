@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import tomli
 
-from hal0_budget.budget import Budget, BudgetValueError, near_misses
+from hal0_budget.budget import KEYS, Budget, BudgetValueError, near_misses
 from hal0_budget.errors import PersonaMalformed
 from hal0_budget.store.durable import NotRegular, opened
 from hal0_budget.store.layout import Home
@@ -55,12 +55,24 @@ class PersonaFile(NamedTuple):
         return self._replace(text=text, document=parse_document(text))
 
     def warnings(self) -> tuple[str, ...]:
-        """A sentence for each key of the budget table that is probably misspelt."""
-        return tuple(
+        """A sentence for each cap that is misspelt, or stands in a table that is not the budget."""
+        misspelt = (
             f"{self.path}: [persona.budget].{key} is not a key of a budget and caps nothing; "
             f"did you mean {meant}?"
             for key, meant in near_misses(self.table)
         )
+        misplaced = (
+            f"{self.path}: [{name}] holds keys of a budget and caps nothing; did you mean [persona.budget]?"
+            for name, table in self._other_tables()
+            if any(key in KEYS for key in table)
+        )
+        return (*misspelt, *misplaced)
+
+    def _other_tables(self) -> list[tuple[str, Mapping[str, Any]]]:
+        persona = self.document["persona"]
+        named = [(f"persona.{key}", value) for key, value in persona.items() if key != "budget"]
+        named += [(key, value) for key, value in self.document.items() if key != "persona"]
+        return [(name, value) for name, value in named if isinstance(value, dict)]
 
 
 def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> PersonaFile:
