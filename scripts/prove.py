@@ -41,12 +41,13 @@ class Table:
             self.failed.add(promise)
         if report.when == "call":
             figures = self.figures.setdefault(promise, [])
-            figures += [str(value) for name, value in report.user_properties if name == "figure"]
             counts = self.counts.setdefault(promise, Counter())
-            for name, value in report.user_properties:
-                if name == "count":
-                    number, what = value
-                    counts[what] += number
+            for noted in report.user_properties:
+                match noted:
+                    case "figure", str(figure):
+                        figures.append(figure)
+                    case "count", (int(number), str(what)):
+                        counts[what] += number
 
     def reached(self, promise: int) -> str:
         """All that the proofs of a promise reached, the counts of the same thing added up."""
