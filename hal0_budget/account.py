@@ -202,8 +202,7 @@ class Account:
                     before = self._read()
                     after = before.with_text(persona_edit.edited(before, wanted))
                     after.budget()
-                    if after.text != before.text:
-                        persona_edit.write(before, after.text)
+                    persona_edit.write(before, after.text)
             return self._revision(before, after)
 
     def _revision(self, before: PersonaFile, after: PersonaFile) -> Revision:

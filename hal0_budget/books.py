@@ -14,6 +14,7 @@ from hal0_budget.charges import Charge
 from hal0_budget.errors import Conflict, HoldNotFound, RequestNotFound
 from hal0_budget.money import dollars, negative, subtract
 from hal0_budget.results import Receipt
+from hal0_budget.store.durable import sync
 from hal0_budget.store.holds import Closing, Hold
 from hal0_budget.store.ledger import Ledger, Reading
 from hal0_budget.store.rows import Row
@@ -79,9 +80,14 @@ class Books:
         return self._writer.look()
 
     def same_hold(self, hold_id: str, estimate: Decimal) -> Hold | None:
-        """The open hold of that id and estimate; None where the id is free. Raises Conflict."""
+        """The open hold of that id and estimate, on the disk; None where the id is free.
+
+        Raises Conflict, OSError.
+        """
         hold = self._writer.holds.open.get(hold_id)
         if hold is not None and hold.usd == estimate:
+            # Whoever set it aside may have failed to sync it.
+            sync(self._writer.holds.path)
             return hold
         if (
             hold is not None

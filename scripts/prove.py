@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Table:
 
     def __init__(self) -> None:
         self.figures: dict[int, list[str]] = {}
+        self.counts: dict[int, Counter[str]] = {}
         self.failed: set[int] = set()
         self._promises: dict[str, int] = {}
 
@@ -39,7 +41,18 @@ class Table:
             self.failed.add(promise)
         if report.when == "call":
             figures = self.figures.setdefault(promise, [])
-            figures += [str(value) for name, value in report.user_properties if name == "figure"]
+            counts = self.counts.setdefault(promise, Counter())
+            for noted in report.user_properties:
+                match noted:
+                    case "figure", str(figure):
+                        figures.append(figure)
+                    case "count", (int(number), str(what)):
+                        counts[what] += number
+
+    def reached(self, promise: int) -> str:
+        """All that the proofs of a promise reached, the counts of the same thing added up."""
+        counts = [f"{number:,} {what}" for what, number in self.counts.get(promise, Counter()).items()]
+        return "; ".join([*counts, *self.figures.get(promise, [])])
 
 
 def rows(page: str, table: Table) -> str:
@@ -47,8 +60,7 @@ def rows(page: str, table: Table) -> str:
     lines = [MARK + "| # | reached | kept |", "| --- | --- | --- |"]
     for number in map(int, re.findall(r"^\| (\d+) \|", page.split(MARK, 1)[0], re.MULTILINE)):
         ran = number in table.figures
-        figures = "; ".join(table.figures.get(number, []))
-        figures = figures or ("held, at the size of `make test`" if ran else "no proof ran")
+        figures = table.reached(number) or ("held, at the size of `make test`" if ran else "no proof ran")
         kept = "yes" if ran and number not in table.failed else "no"
         lines.append(f"| {number} | {figures} | {kept} |")
     return "\n".join(lines) + "\n"

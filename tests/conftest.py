@@ -41,6 +41,10 @@ class Proof:
         """Note what was reached, for the table of `make prove`."""
         self._request.node.user_properties.append(("figure", figure))
 
+    def counted(self, number: int, what: str) -> None:
+        """Add to what all proofs of the promise counted under the same name, for the same table."""
+        self._request.node.user_properties.append(("count", (number, what)))
+
 
 @pytest.fixture
 def proof(request: pytest.FixtureRequest) -> Proof:

@@ -13,13 +13,15 @@ import pytest
 
 from hal0_budget import Account, BudgetError, Home, Row
 from hal0_budget.store.checkpoint import load
-from tests.conftest import NOON, Cli
+from tests.conftest import NOON, Cli, Proof
 
 pytestmark = pytest.mark.promise(3)
 
 ROWS = 50
 FREE = Row(NOON, "hermes", "cli", "m", Decimal(0), "free").line()
 LEFT = Decimal("1.00")
+NO_ROOM = ", none of which made room for a call"
+OTHERS = "other changes of them"
 # A clock that steps back makes a reader count the rows again.
 CLOCKS = {"the same day": NOON, "ten days back": NOON - timedelta(days=10)}
 
@@ -68,36 +70,44 @@ def case(home: Home, ledger: Path) -> Case:
     return Case(home, ledger)
 
 
-def some_bits(case: Case) -> Iterator[int]:
-    """Every bit of the first row and the last, and one of every other byte between."""
+def some_bits(case: Case, proof: Proof) -> Iterator[int]:
+    """Every bit of the first row and the last, and one of every other byte between; in full every bit."""
+    if proof.is_full:
+        yield from range(len(case.good) * 8)
+        return
     size, edge = len(case.good), len(case.rows[0])
     yield from range(edge * 8)
     yield from (byte * 8 + byte // 2 % 8 for byte in range(edge, size - edge, 2))
     yield from range((size - edge) * 8, size * 8)
 
 
-def test_flipped_bit_never_makes_room(case: Case) -> None:
+def test_flipped_bit_never_makes_room(case: Case, proof: Proof) -> None:
+    bits = list(some_bits(case, proof))
     with case.ledger.open("r+b", buffering=0) as file:
-        for bit in some_bits(case):
+        for bit in bits:
             byte, mask = bit // 8, 1 << bit % 8
             os.pwrite(file.fileno(), bytes([case.good[byte] ^ mask]), byte)
             assert case.refuses(), f"bit {bit}"
             os.pwrite(file.fileno(), case.good[byte : byte + 1], byte)
     assert case.ledger.read_bytes() == case.good
+    proof.counted(len(bits), "flipped bits of 50 rows" + NO_ROOM)
 
 
-def test_flipped_bit_makes_no_room_for_a_clock_that_steps_back(case: Case) -> None:
+def test_flipped_bit_makes_no_room_for_a_clock_that_steps_back(case: Case, proof: Proof) -> None:
+    flips = range(0, len(case.good), proof.size(11, 1))
     with case.ledger.open("r+b", buffering=0) as file:
-        for byte in range(0, len(case.good), 11):
+        for byte in flips:
             os.pwrite(file.fileno(), bytes([case.good[byte] ^ 1]), byte)
             assert case.refuses(CLOCKS["ten days back"]), f"byte {byte}"
             os.pwrite(file.fileno(), case.good[byte : byte + 1], byte)
+    proof.counted(len(flips), OTHERS + NO_ROOM)
 
 
-def test_truncation_at_any_byte_makes_no_room(case: Case) -> None:
+def test_truncation_at_any_byte_makes_no_room(case: Case, proof: Proof) -> None:
     for size in range(len(case.good) - 1, -1, -1):
         os.truncate(case.ledger, size)
         assert case.refuses(), f"{size} bytes"
+    proof.counted(len(case.good), "truncations of 50 rows" + NO_ROOM)
 
 
 def dropped(rows: list[bytes], row: int) -> list[bytes]:
@@ -123,22 +133,26 @@ def replaced_by_a_free_call(rows: list[bytes], row: int) -> list[bytes]:
 @pytest.mark.parametrize("now", CLOCKS.values(), ids=CLOCKS)
 @pytest.mark.parametrize("damage", [dropped, duplicated, swapped, replaced_by_a_free_call])
 def test_row_that_is_dropped_doubled_moved_or_changed_makes_no_room(
-    damage: Callable[[list[bytes], int], list[bytes]], now: datetime, case: Case
+    damage: Callable[[list[bytes], int], list[bytes]], now: datetime, case: Case, proof: Proof
 ) -> None:
     for row in range(ROWS):
         lines = damage(list(case.rows), row)
         assert lines != case.rows
         case.ledger.write_bytes(b"".join(lines))
         assert case.refuses(now), f"row {row + 1}"
+    proof.counted(ROWS, OTHERS + NO_ROOM)
 
 
 @pytest.mark.parametrize("now", CLOCKS.values(), ids=CLOCKS)
-def test_older_copy_makes_no_room_even_once_it_has_grown_again(now: datetime, case: Case) -> None:
+def test_older_copy_makes_no_room_even_once_it_has_grown_again(
+    now: datetime, case: Case, proof: Proof
+) -> None:
+    tails = (b"", FREE, FREE * ROWS, FREE * 2 * ROWS)
     for kept in range(ROWS):
-        copy = b"".join(case.rows[:kept])
-        for grown in (copy, copy + FREE, copy + FREE * ROWS, copy + FREE * 2 * ROWS):
-            case.ledger.write_bytes(grown)
-            assert case.refuses(now), f"{kept} rows, {len(grown)} bytes"
+        for tail in tails:
+            case.ledger.write_bytes(b"".join(case.rows[:kept]) + tail)
+            assert case.refuses(now), f"{kept} rows and {len(tail)} bytes"
+    proof.counted(ROWS * len(tails), OTHERS + NO_ROOM)
 
 
 def delete(path: Path) -> None:
@@ -166,10 +180,11 @@ def fill_with_newlines(path: Path) -> None:
 @pytest.mark.parametrize("damage", [delete, put_a_folder, link_to_nothing, zero_fill, fill_with_newlines])
 @pytest.mark.parametrize("now", CLOCKS.values(), ids=CLOCKS)
 def test_ledger_that_is_gone_or_another_thing_makes_no_room(
-    damage: Callable[[Path], None], now: datetime, case: Case
+    damage: Callable[[Path], None], now: datetime, case: Case, proof: Proof
 ) -> None:
     damage(case.ledger)
     assert case.refuses(now)
+    proof.counted(1, OTHERS + NO_ROOM)
 
 
 class Damage(NamedTuple):

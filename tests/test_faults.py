@@ -195,26 +195,6 @@ def test_row_in_a_ledger_that_was_moved_meanwhile_is_not_acknowledged(
     assert ids(ledger)[1:] == ["killed"]
 
 
-@pytest.mark.promise(2)
-def test_readers_change_neither_ledger_nor_persona(account: Account, ledger: Path, trace: Trace) -> None:
-    row = account.charge(COST, model="m").row
-    for command in (("check", "hermes"), ("check", "hermes", "--estimate", "1"), ("show", "hermes")):
-        with ledger.open("ab") as file:
-            file.write(row.line())
-        tear(ledger)
-        assert trace("all", *command).returncode == 0
-        seen = [call for call in trace.calls() if "spend.jsonl" in call or "hermes.toml" in call]
-        assert {Path(path).name for call in seen for path in re.findall(r'"(/[^"]+)"', call)} >= {
-            "hermes.toml", "spend.jsonl",
-        }  # fmt: skip
-        for call in seen:
-            assert not re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC", call)
-            assert re.match(
-                r"(openat|newfstatat|fstat|lstat|stat|statx|read|pread64|lseek|close|ioctl)\(", call
-            )
-        ledger.write_bytes(ledger.read_bytes()[: -len(b'{"ts":"2026-05-29T12:00:00Z","persona_id":"her')])
-
-
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
     """No file of this process can grow beyond `size` bytes."""

@@ -73,6 +73,22 @@ def test_lost_index_is_built_again_and_forgets_nothing(home: Home, ledger: Path,
     assert len(ids_in(ledger)) == 20
 
 
+def test_row_that_lacks_its_newline_alone_is_on_record(account: Account, ledger: Path) -> None:
+    """A disk that was full to the byte: whoever charges again must not charge twice."""
+    for number in range(2):
+        account.charge(COST, model="m", request_id=f"r{number}")
+    ledger.write_bytes(ledger.read_bytes()[:-1])
+    ledger.with_name("spend.checkpoint").unlink()
+    ledger.with_name("spend.index").unlink()
+    assert account.charge(COST, model="m", request_id="r1").was_recorded
+    assert ledger.read_bytes().endswith(b"\n"), "hal0's next row would merge with one that is acknowledged"
+    account.void("r1", "wrong")
+    with pytest.raises(BudgetError) as caught:
+        account.void("r1", "wrong")
+    assert caught.value.exit_code == 76
+    assert account.show().of("lifetime").spent == COST
+
+
 @pytest.mark.parametrize("step", ["records", "heads"])
 def test_interrupted_index_update_is_repeated_and_comes_out_the_same(
     home: Home, ledger: Path, step: str

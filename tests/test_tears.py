@@ -15,6 +15,7 @@ import pytest
 from hal0_budget import Account, BudgetError, Row
 from hal0_budget.store import writer as writer_module
 from hal0_budget.store.rows import parse_row, seal_of
+from tests.conftest import Cli, Proof
 
 pytestmark = pytest.mark.promise(2)
 
@@ -94,7 +95,9 @@ def assert_sum(account: Account, ledger: Path, expected: Decimal) -> None:
 
 
 @pytest.mark.parametrize("text", TORN.values(), ids=TORN)
-def test_row_cut_at_any_byte_is_sealed_for_every_reader(text: str, account: Account, ledger: Path) -> None:
+def test_row_cut_at_any_byte_is_sealed_for_every_reader(
+    text: str, account: Account, ledger: Path, proof: Proof
+) -> None:
     row = text.encode()
     seen = b""
     for cut in range(1, len(row)):
@@ -104,6 +107,22 @@ def test_row_cut_at_any_byte_is_sealed_for_every_reader(text: str, account: Acco
         seen += after
     # One run of jq over the lines of all ledgers, of which it must parse each.
     assert jq_sum(seen) == float(FIRST + LAST) * (len(row) - 1)
+    proof.counted(len(row) - 1, "cuts of a last row, then charged: sums exact here, in hal0 and in jq")
+
+
+def test_row_cut_at_any_byte_is_sealed_by_the_command(cli: Cli, ledger: Path, proof: Proof) -> None:
+    row = TORN["ours"].encode()
+    cli("charge", "hermes", "--cost", "0.5", "--model", "m")
+    sound = {path: path.read_bytes() for path in ledger.parent.iterdir()}
+    cuts = range(1, len(row), proof.size(37, 1))
+    for cut in cuts:
+        for path, data in sound.items():
+            path.write_bytes(data)
+        ledger.write_bytes(sound[ledger] + row[:cut])
+        assert cli("charge", "hermes", "--cost", "0.25", "--model", "m").returncode == 0
+        assert cli.json("show", "hermes")["spend"]["lifetime_usd"] == FIRST + LAST, row[:cut]
+        assert ledger.read_bytes().startswith(sound[ledger] + row[:cut])
+    proof.counted(len(cuts), "cuts charged and shown with the installed command")
 
 
 @pytest.mark.parametrize("text", TORN.values(), ids=TORN)

@@ -36,55 +36,6 @@ def test_sound_ledger_is_clean(cli: Cli, lines: list[bytes]) -> None:
 
 
 @pytest.mark.promise(3)
-def test_every_flipped_bit_is_named_by_its_line(home: Home, ledger: Path, lines: list[bytes]) -> None:
-    whole = b"".join(lines)
-    starts = [sum(map(len, lines[:number])) for number in (0, 17, ROWS - 1)]
-    for start, number in zip(starts, (0, 17, ROWS - 1), strict=True):
-        for offset in range(0, len(lines[number]), 5):
-            for bit in (0, 3, 6):
-                data = bytearray(whole)
-                data[start + offset] ^= 1 << bit
-                ledger.write_bytes(data)
-                found = named(home)
-                assert any(severity == "damage" for severity, _ in found), (number, offset, bit)
-                assert number + 1 in [line for _, line in found] or number == ROWS - 1, (number, offset, bit)
-
-
-@pytest.mark.promise(3)
-@pytest.mark.parametrize("number", [0, 1, 24, ROWS - 2, ROWS - 1])
-@pytest.mark.parametrize("change", ["drop", "duplicate", "swap"])
-def test_every_moved_line_is_named(
-    home: Home, ledger: Path, lines: list[bytes], number: int, change: str
-) -> None:
-    changed = list(lines)
-    match change:
-        case "drop":
-            del changed[number]
-        case "duplicate":
-            changed.insert(number, changed[number])
-        case "swap":
-            other = number - 1 if number else 1
-            changed[number], changed[other] = changed[other], changed[number]
-    ledger.write_bytes(b"".join(changed))
-    # A copy of the last row is what hal0 leaves when it records a call twice: not damage, but named.
-    severities = {"damage", "notice"} if (change, number) == ("duplicate", ROWS - 1) else {"damage"}
-    found = [line for severity, line in named(home) if severity in severities]
-    assert found
-    if change != "drop" or number != ROWS - 1:
-        assert any(line is not None and abs(line - number - 1) <= 1 for line in found)
-
-
-@pytest.mark.promise(3)
-def test_every_truncation_is_named(home: Home, ledger: Path, lines: list[bytes]) -> None:
-    whole = b"".join(lines)
-    for size in range(0, len(whole), 97):
-        ledger.write_bytes(whole[:size])
-        assert ("damage", None) in named(home), size
-    ledger.unlink()
-    assert named(home) == [("damage", None)]
-
-
-@pytest.mark.promise(3)
 def test_bad_lines_of_the_sample_are_named_without_a_checkpoint(home: Home, ledger: Path) -> None:
     put_ledger(ledger, "damaged.jsonl")
     expected = json.loads((SAMPLES / "ledgers" / "damaged.expected.json").read_text())

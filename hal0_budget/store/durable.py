@@ -62,6 +62,14 @@ def sync_dir(path: Path) -> None:
         os.close(fd)
 
 
+def sync(path: Path) -> None:
+    """Make a file that is there durable, and its name. Raises OSError."""
+    target = Path(os.path.realpath(path))
+    with opened(target, os.O_RDONLY) as fd:
+        os.fsync(fd)
+    sync_dir(target.parent)
+
+
 def make_dirs(path: Path) -> None:
     """Make a folder and those above it where missing, each durable before the next."""
     if path.is_dir():

@@ -145,11 +145,11 @@ class Holds:
     def append(self, *entries: Hold | Closing) -> None:
         """Write entries durably, then take them. The caller holds the lock. Raises OSError."""
         with opened(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as fd:
-            is_new = os.fstat(fd).st_size == 0
+            if os.fstat(fd).st_size == 0:
+                # Before the first entry, so that whoever fails or dies here leaves it to the next.
+                sync_dir(self.path.parent)
             write_whole(fd, self._seal(fd) + b"".join(entry.line() for entry in entries))
             os.fsync(fd)
-            if is_new:
-                sync_dir(self.path.parent)
             # What was damaged before does not undo what was just written; the next look says it.
             with suppress(HoldsDamaged):
                 self._read(fd)

@@ -72,23 +72,27 @@ class Index:
             os.pwrite(self._fd, header, 0)
 
     def find(self, request_id: str) -> Iterator[Row]:
-        """Every indexed row of that request id, newest first."""
+        """Every row of that request id, newest first: those indexed, and one that lacks its newline."""
         wanted = id_crc(request_id)
+        fragment = self._beyond()
+        if fragment and (row := _row(fragment)) is not None and row.request_id == request_id:
+            yield row
         number = self._head(wanted % _HEADS)
         while number:
             byte, length, _, crc, number = self._record(number)
             if crc == wanted:
-                try:
-                    row = parse_row(os.pread(self._ledger, length, byte))
-                except Unreadable:
-                    continue
-                if row.request_id == request_id:
+                row = _row(os.pread(self._ledger, length, byte))
+                if row is not None and row.request_id == request_id:
                     yield row
 
     def _next_block(self) -> bytes:
-        gained = os.fstat(self._ledger).st_size - self.covered
-        block = os.pread(self._ledger, min(_BLOCK, max(gained, 0)), self.covered)
+        block = self._beyond()
         return block[: block.rfind(b"\n") + 1]
+
+    def _beyond(self) -> bytes:
+        """What the ledger holds beyond what is indexed, as far as a block goes."""
+        gained = os.fstat(self._ledger).st_size - self.covered
+        return os.pread(self._ledger, min(_BLOCK, max(gained, 0)), self.covered)
 
     def _add(self, block: bytes) -> None:
         records = bytearray()
@@ -155,6 +159,13 @@ def indexed_lines(path: Path) -> Iterator[Line]:
             at += len(data)
             for byte, length, crc, _, _ in _RECORD.iter_unpack(data):
                 yield Line(byte, length, crc)
+
+
+def _row(line: bytes) -> Row | None:
+    try:
+        return parse_row(line)
+    except Unreadable:
+        return None
 
 
 def _open_usable(stack: ExitStack, path: Path, flags: int) -> int | None:

@@ -18,7 +18,7 @@ from tomlkit.items import AoT, InlineTable, Item, Table
 
 from hal0_budget.errors import PersonaChanged, PersonaUneditable
 from hal0_budget.money import plain
-from hal0_budget.store.durable import replace
+from hal0_budget.store.durable import replace, sync
 from hal0_budget.store.persona_file import MAX_BYTES, PersonaFile, identity_of, parse_document
 
 Changes = Mapping[str, "Decimal | bool | None"]
@@ -49,8 +49,13 @@ def edited(persona: PersonaFile, changes: Changes) -> str:
 def write(persona: PersonaFile, text: str) -> None:
     """Replace the persona file by `text`, unless another program has rewritten it since.
 
-    The caller holds the persona's lock. Raises PersonaChanged, OSError.
+    What it holds already is only made durable. The caller holds the persona's lock. Raises
+    PersonaChanged, OSError.
     """
+    if text == persona.text:
+        # Whoever wrote it may have failed to sync it.
+        sync(persona.path)
+        return
     if identity_of(os.stat(persona.path)) != persona.identity:
         raise PersonaChanged(
             f"{persona.path}: another program rewrote it while it was edited; try again",

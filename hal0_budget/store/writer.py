@@ -130,8 +130,10 @@ class Writer:
         return self._stack.enter_context(open_index(self._ledger.index, fd))
 
     def sync(self) -> None:
-        """Make sure that what is on record is on the disk. Raises OSError."""
-        with opened(self._ledger.path, os.O_RDONLY) as fd:
+        """Make sure that what is on record is on the disk, with its newline. Raises OSError."""
+        with opened(self._ledger.path, os.O_RDWR | os.O_APPEND) as fd:
+            if seal := _seal(fd):
+                write_whole(fd, seal)
             os.fsync(fd)
 
 
