@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hal0_budget.money import plain
-from hal0_budget.store.durable import NotRegular, opened, write_whole
+from hal0_budget.store.durable import NotRegular, opened, size_of, write_whole
 from hal0_budget.store.tally import BadLine, Tally
 
 VERSION = 1
@@ -57,7 +57,7 @@ class Checkpoint(NamedTuple):
         """Whether the open file `ledger` still begins as it did, as far as its size and the last
         bytes covered tell.
         """
-        return os.fstat(ledger).st_size >= self.tally.size and last_crc(ledger, self.tally.size) == self.crc
+        return size_of(ledger) >= self.tally.size and last_crc(ledger, self.tally.size) == self.crc
 
 
 def load(path: Path) -> Checkpoint | None:
@@ -67,10 +67,10 @@ def load(path: Path) -> Checkpoint | None:
     """
     try:
         with opened(path, os.O_RDONLY) as fd:
-            size = os.fstat(fd).st_size
+            size = size_of(fd)
             if size > _LONGEST_LINE:
                 raise CheckpointUnusable(f"longer than {_LONGEST_LINE} bytes")
-            data = os.read(fd, size)
+            data = os.pread(fd, size, 0)
     except FileNotFoundError:
         return None
     except NotRegular as error:
@@ -93,7 +93,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     body = json.dumps(_to_json(checkpoint), separators=(",", ":")).encode("ascii")
     line = b'%s%d,"checkpoint":%s}\n' % (_HEAD, crc32(body), body)
     with opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as fd:
-        size = os.fstat(fd).st_size
+        size = size_of(fd)
         longest = min(max(_SHORT, _LINES * len(line)), _LONGEST_LOG)
         if size == 0 or (size + len(line) <= longest and os.pread(fd, 1, size - 1) == b"\n"):
             write_whole(fd, line)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 # Others never read a budget or a ledger; the owner's umask may take more away.
@@ -17,37 +16,54 @@ class NotRegular(OSError):
     """What stands at a path is a FIFO, a folder, a device or a symlink, not a file of data."""
 
 
-@contextmanager
-def opened(path: Path, flags: int, mode: int = FILE_MODE) -> Iterator[int]:
+class opened:  # noqa: N801, read as a function, like contextlib's own
     """The file descriptor of `path`, closed at the end.
 
     Never follows a symlink, never waits for a FIFO. Raises NotRegular for all that is not a
     regular file, and OSError as `os.open` does.
     """
-    try:
-        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
-    except OSError as error:
+
+    # Not a generator: a charge opens eight files, and this takes half the time.
+    __slots__ = ("_fd", "_flags", "_mode", "_path")
+
+    def __init__(self, path: Path, flags: int, mode: int = FILE_MODE) -> None:
+        self._path = path
+        self._flags = flags
+        self._mode = mode
+
+    def __enter__(self) -> int:
+        path, flags = self._path, self._flags
         try:
-            found = os.lstat(path).st_mode
-        except OSError:
-            raise error from None
-        if stat.S_ISREG(found):
+            self._fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, self._mode)
+        except OSError as error:
+            try:
+                found = os.lstat(path).st_mode
+            except OSError:
+                raise error from None
+            if stat.S_ISREG(found):
+                raise
+            raise _not_regular(path, found) from None
+        try:
+            status = os.fstat(self._fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise _not_regular(path, status.st_mode)
+            if flags & os.O_CREAT and status.st_size == 0 and status.st_nlink == 1 and status.st_uid == 0:
+                _give_to_owner_of(path.parent, self._fd)
+        except BaseException:
+            os.close(self._fd)
             raise
-        raise _not_regular(path, found) from None
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise _not_regular(path, status.st_mode)
-        if flags & os.O_CREAT and status.st_size == 0 and status.st_nlink == 1 and status.st_uid == 0:
-            _give_to_owner_of(path.parent, fd)
-        yield fd
-    except OSError as error:
+        return self._fd
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        os.close(self._fd)
         # A failed write or fsync does not say which file it was.
-        if error.filename is None:
-            error.filename = str(path)
-        raise
-    finally:
-        os.close(fd)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(self._path)
+
+
+def size_of(fd: int) -> int:
+    """The size of an open file in bytes. Moves its offset, which nothing here goes by."""
+    return os.lseek(fd, 0, os.SEEK_END)
 
 
 def sync_dir(path: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from hal0_budget.money import EXACT, ZERO, checked_usd, plain
-from hal0_budget.store.durable import opened, replace, sync_dir, write_whole
+from hal0_budget.store.durable import opened, replace, size_of, sync_dir, write_whole
 from hal0_budget.store.rows import TORN_MARK, Unreadable, is_blank, parse_object
 
 # Closed holds are kept as long as the journal is shorter, and the newest of them always: a second
@@ -145,7 +145,7 @@ class Holds:
     def append(self, *entries: Hold | Closing) -> None:
         """Write entries durably, then take them. The caller holds the lock. Raises OSError."""
         with opened(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as fd:
-            if os.fstat(fd).st_size == 0:
+            if size_of(fd) == 0:
                 # Before the first entry, so that whoever fails or dies here leaves it to the next.
                 sync_dir(self.path.parent)
             write_whole(fd, self._seal(fd) + b"".join(entry.line() for entry in entries))
@@ -163,7 +163,7 @@ class Holds:
         self.read()
 
     def _seal(self, fd: int) -> bytes:
-        size = os.fstat(fd).st_size
+        size = size_of(fd)
         fragment = os.pread(fd, size - self._size, self._size)
         return TORN_MARK + b"\n" if fragment and not fragment.endswith(b"\n") else b""
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hal0_budget.store.checkpoint import last_crc
-from hal0_budget.store.durable import NotRegular, opened
+from hal0_budget.store.durable import NotRegular, opened, size_of
 from hal0_budget.store.rows import Row, Unreadable, lines_and_ids, parse_row
 
 _MAGIC = b"hal0idx1"
@@ -60,12 +60,12 @@ class Index:
 
     def matches(self) -> bool:
         """Whether the ledger still begins as it did, as far as its size and the last bytes tell."""
-        size: int = os.fstat(self._ledger).st_size
+        size = size_of(self._ledger)
         return size >= self.covered and last_crc(self._ledger, self.covered) == self._crc
 
     def catch_up(self) -> None:
         """Index the whole lines that the ledger has gained."""
-        while block := self._next_block():
+        while size_of(self._ledger) > self.covered and (block := self._next_block()):
             self._add(block)
             self._crc = last_crc(self._ledger, self.covered)
             header = _HEADER.pack(_MAGIC, _boot(), self.covered, self._records, self._crc)
@@ -91,7 +91,7 @@ class Index:
 
     def _beyond(self) -> bytes:
         """What the ledger holds beyond what is indexed, as far as a block goes."""
-        gained = os.fstat(self._ledger).st_size - self.covered
+        gained = size_of(self._ledger) - self.covered
         return os.pread(self._ledger, min(_BLOCK, max(gained, 0)), self.covered)
 
     def _add(self, block: bytes) -> None:
@@ -174,7 +174,7 @@ def _open_usable(stack: ExitStack, path: Path, flags: int) -> int | None:
         fd = stack.enter_context(opened(path, flags))
     except (FileNotFoundError, NotRegular):
         return None
-    size = os.fstat(fd).st_size
+    size = size_of(fd)
     if size < _RECORDS_AT:
         return None
     magic, boot, _, records, _ = _HEADER.unpack(os.pread(fd, _HEADER.size, 0))

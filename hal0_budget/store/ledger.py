@@ -18,7 +18,7 @@ from typing import NamedTuple
 from hal0_budget.errors import LedgerDamaged, LockTimeout
 from hal0_budget.store import checkpoint
 from hal0_budget.store.checkpoint import Checkpoint, CheckpointUnusable
-from hal0_budget.store.durable import NotRegular, opened
+from hal0_budget.store.durable import NotRegular, opened, size_of
 from hal0_budget.store.holds import Holds, HoldsDamaged
 from hal0_budget.store.layout import LOCK
 from hal0_budget.store.lock import Lock
@@ -108,7 +108,7 @@ class Ledger:
         fresh = None
         try:
             with opened(self.path, os.O_RDONLY) as fd:
-                size = os.fstat(fd).st_size
+                size = size_of(fd)
                 if unusable and size == 0:
                     raise NotALedger("the ledger is empty, but it has a checkpoint")
                 if mark is not None and not mark.matches(fd):
@@ -170,8 +170,10 @@ def scan(fd: int, tally: Tally, until: int = sys.maxsize) -> bytes:
     """
     while True:
         # No more than there is: a buffer of a whole block costs more than to read a row.
-        size = min(os.fstat(fd).st_size, until)
-        block = os.pread(fd, min(BLOCK, max(size - tally.size, 0)), tally.size)
+        size = min(size_of(fd), until)
+        if size <= tally.size:
+            return b""
+        block = os.pread(fd, min(BLOCK, size - tally.size), tally.size)
         end = block.rfind(b"\n") + 1
         if end:
             tally.take(block[:end])

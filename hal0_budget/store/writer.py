@@ -13,7 +13,7 @@ from datetime import datetime
 
 from hal0_budget.errors import LedgerDamaged, WriteFailed
 from hal0_budget.store import checkpoint
-from hal0_budget.store.durable import NotRegular, opened, sync_dir, write_whole
+from hal0_budget.store.durable import NotRegular, opened, size_of, sync_dir, write_whole
 from hal0_budget.store.holds import Closing, Hold, Holds
 from hal0_budget.store.index import Index, open_index
 from hal0_budget.store.ledger import BLOCK, Ledger, Reading
@@ -81,7 +81,7 @@ class Writer:
         """
         path = self._ledger.path
         with opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as fd:
-            if os.fstat(fd).st_size == 0:
+            if size_of(fd) == 0:
                 # Before the first row, so that whoever fails or dies here leaves it to the next.
                 sync_dir(self._ledger.dir)
             write_whole(fd, _seal(fd) + b"".join(row.line() for row in rows))
@@ -147,12 +147,12 @@ def _is_named(path: os.PathLike[str], fd: int) -> bool:
 
 def _seal(fd: int) -> bytes:
     """What must stand before the next row: nothing, or what seals the tear at the end."""
-    size = os.fstat(fd).st_size
+    size = size_of(fd)
     if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
         return b""
     # hal0 may be in the middle of a write of its own: its row is whole in a moment.
     time.sleep(_TEAR_GRACE)
-    size = os.fstat(fd).st_size
+    size = size_of(fd)
     length = min(size, BLOCK)
     end = os.pread(fd, length, size - length)
     fragment = end[end.rfind(b"\n") + 1 :]
