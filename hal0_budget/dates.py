@@ -106,6 +106,48 @@ def day_at(instant: datetime, zone: tzinfo) -> date:
         return instant.astimezone(UTC).date()
 
 
+class Calendar:
+    """The day of a zone that a row is of, told from its time as rows write it, in UTC.
+
+    Cuts each UTC day once, where days of the zone begin in it. Not frozen: it remembers the cuts.
+    """
+
+    def __init__(self, zone: tzinfo) -> None:
+        self._zone = zone
+        self._pieces: dict[str, list[tuple[str, str]]] = {}
+
+    def day(self, moment: str) -> str:
+        """The day, as in `2026-05-29`, of the second `2026-05-29T13:05:09`.
+
+        Takes the hour `2026-05-29T13` too, on UTC days whose hours are whole.
+        """
+        pieces = self._pieces.get(moment[:10]) or self._cut(moment[:10])
+        day = pieces[0][1]
+        for begin, name in pieces[1:]:
+            if moment[11:] < begin:
+                break
+            day = name
+        return day
+
+    def splits_hours(self, utc_day: str) -> bool:
+        """Whether a day begins within an hour of this UTC day, and not with it."""
+        pieces = self._pieces.get(utc_day) or self._cut(utc_day)
+        return any(len(begin) > len("13") for begin, _ in pieces)
+
+    def _cut(self, utc_day: str) -> list[tuple[str, str]]:
+        start = datetime.fromisoformat(utc_day).replace(tzinfo=UTC)
+        day = day_at(start, self._zone)
+        pieces = [("", day.isoformat())]
+        while day < date.max:
+            day += _A_DAY
+            begin = day_start(day, self._zone).isoformat()
+            if begin[:10] != utc_day:
+                break
+            pieces.append((begin[11:19].removesuffix(":00:00"), day.isoformat()))
+        self._pieces[utc_day] = pieces
+        return pieces
+
+
 def _first_of_last(count: int, unit: str, today: date) -> date:
     if unit != "mo":
         return today - timedelta(days=count * (7 if unit == "w" else 1) - 1)
