@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal, NamedTuple, get_args
@@ -42,6 +42,18 @@ def by_of(text: str) -> tuple[By, ...]:
             what = f"{word!r} stands twice" if word in BY else f"{word!r} is none of them"
             raise UsageError(f"--by takes a list of {', '.join(BY)}; in {text!r} {what}")
     return tuple(BY[BY.index(word)] for word in words)
+
+
+def default_since(by: Sequence[By], today: date) -> date:
+    """The first day of a report that names none: of 7 days; of 8 whole weeks or 12 whole months, where
+    it is by those and not by day.
+    """
+    if "month" in by and "day" not in by:
+        month = max(today.year * 12 + today.month - 1 - 11, 12)
+        return date(month // 12, month % 12 + 1, 1)
+    if "week" in by and "day" not in by:
+        return today - timedelta(days=today.weekday() + 7 * 7)
+    return today - timedelta(days=6)
 
 
 class Spending:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 from typing import NamedTuple
 
-from hal0_budget.dates import Calendar, Span, span_of
+from hal0_budget.dates import Calendar, Span, day_at, span_of
 from hal0_budget.errors import BudgetError, from_os_error
 from hal0_budget.forecast import pace_of, reached_at
 from hal0_budget.grouping import By, Group, Spending, groups_of, sources_of
@@ -63,6 +63,7 @@ class Report(NamedTuple):
 
     agent: str
     made_at: datetime
+    today: date
     span: Span
     zone: str
     by: tuple[By, ...]
@@ -105,6 +106,7 @@ def report(
     return Report(
         home.agent,
         now,
+        day_at(now, zone),
         span,
         str(zone),
         tuple(by),
