@@ -26,6 +26,7 @@ from hal0_budget.cli.report_words import (
     unconfirmed_words,
     used_share,
 )
+from hal0_budget.grouping import TIMES
 from hal0_budget.money import dollars
 from hal0_budget.reports import PersonaReport, Report
 from hal0_budget.results import WindowState
@@ -84,7 +85,7 @@ def html_text(report: Report) -> str:
         f"<title>{_safe(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
         f'<body class="page" style="margin:0;padding:0;background:#f4f3ef">\n<table {_LAYOUT} class="page" '
         'bgcolor="#f4f3ef" style="background:#f4f3ef"><tr><td align="center" style="padding:24px 8px">\n'
-        f'<table {_LAYOUT} style="max-width:680px"><tr><td class="card" bgcolor="#ffffff" align="left" '
+        f'<table {_LAYOUT} style="max-width:720px"><tr><td class="card" bgcolor="#ffffff" align="left" '
         'style="background:#ffffff;border:1px solid #e3e1da;padding:32px 36px">\n'
         + "".join(parts)
         + "</td></tr></table>\n</td></tr></table>\n</body>\n</html>\n"
@@ -96,7 +97,8 @@ def _heading(report: Report) -> str:
     known = f'<p class="dim" style="{_SMALL};margin:4px 0 0">{_safe(words)}</p>\n' if words else ""
     usd, _, calls = total_words(report.total).partition(" in ")
     return (
-        f'<h1 class="dim" style="{_SMALL};font-weight:600;margin:0">Spend of {_safe(report.agent)}</h1>\n'
+        f'<h1 class="dim" style="{_SMALL};font-weight:600;margin:0">'
+        f"Spend of agent {_safe(report.agent)}</h1>\n"
         f'<p class="ink big" style="{_FONT};font-size:34px;line-height:42px;font-weight:600;'
         f'letter-spacing:-0.5px;margin:6px 0 2px;color:#1b1b19;overflow-wrap:anywhere">{_safe(usd)}</p>\n'
         f'<p class="ink" style="{_TEXT};margin:0">{_safe(calls)}</p>\n'
@@ -149,25 +151,25 @@ def _cap(state: WindowState) -> str:
     return (
         f'<tr><th scope="row" align="left" width="76" class="ink" style="{_TEXT};font-weight:400;'
         f'text-align:left;vertical-align:top;padding:6px 12px 6px 0">{label(state.window)}</th>'
-        f'<td style="padding:6px 0;vertical-align:top">{_bar(share, 10, judged=True)}'
+        f'<td style="padding:6px 0;vertical-align:top">{_bar(share)}'
         f'<p class="dim" style="{_SMALL};margin:2px 0 0">{words}; {left}</p></td>'
         f'<td width="52" class="ink" style="{_TEXT};{_NUMBER};vertical-align:top;padding:6px 0 6px 12px">'
         f"{percent_of(share)}</td></tr>\n"
     )
 
 
-def _bar(share: Decimal, height: int, *, judged: bool) -> str:
+def _bar(share: Decimal) -> str:
     """A bar as two cells; the number stands beside it."""
     kind, color = "bar", "#2f6f8f"
-    if judged and share >= _NEARLY:
+    if share >= _NEARLY:
         kind, color = ("over", "#b3261e") if share >= 1 else ("near", "#b77a10")
     full = min(100, int(share * 100) + (0 < share * 100 < 1))
     cells = [(full, kind, color), (100 - full, "rest", "#ecebe5")]
     return (
         f'<table {_LAYOUT} aria-hidden="true" style="margin:5px 0 0;table-layout:fixed"><tr>'
         + "".join(
-            f'<td class="{name}" width="{percent}%" height="{height}" bgcolor="{tint}" '
-            f'style="background:{tint};height:{height}px;font-size:0;line-height:0">&nbsp;</td>'
+            f'<td class="{name}" width="{percent}%" height="10" bgcolor="{tint}" '
+            f'style="background:{tint};height:10px;font-size:0;line-height:0">&nbsp;</td>'
             for percent, name, tint in cells
             if percent
         )
@@ -176,42 +178,58 @@ def _bar(share: Decimal, height: int, *, judged: bool) -> str:
 
 
 def _groups(report: Report) -> str:
+    words = ", ".join(report.by)
     heading = (
         f'<h2 class="ink rule" style="{_TEXT};font-size:18px;line-height:24px;font-weight:600;'
-        f'margin:28px 0 8px;padding-top:24px;{_RULE}">By {", ".join(report.by)}</h2>\n'
+        f'margin:28px 0 8px;padding-top:24px;{_RULE}">By {words}</h2>\n'
     )
     if not report.groups:
         return heading + f'<p class="dim" style="{_SMALL};margin:0">Nothing was spent.</p>\n'
     sheet = groups_sheet(report)
     head = "".join(
-        f'<th scope="col" class="dim" align="{_align(sheet, place)}" style="{_SMALL};font-weight:600;'
-        f'text-align:{_align(sheet, place)};padding:4px 0 4px {12 if place else 0}px">{name}</th>'
+        f'<th scope="col" {_place(sheet, place, "dim")};font-size:12px;color:#5f5e58">{name}</th>'
         for place, name in enumerate(sheet.columns)
     )
-    rows = "".join(_group(sheet, row, share) for row, share in zip(sheet.rows, sheet.shares, strict=True))
+    longest = max((share for share in sheet.shares if share), default=Decimal(1))
+    rows = "".join(
+        _group(sheet, row, share, longest) for row, share in zip(sheet.rows, sheet.shares, strict=True)
+    )
     return (
-        f'{heading}<div style="overflow-x:auto"><table {_TABLE} width="100%" aria-label="By '
-        f'{", ".join(report.by)}">\n<thead><tr>{head}<th scope="col" class="wide" aria-hidden="true" '
-        f'width="96"></th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n'
+        f'{heading}<div style="overflow-x:auto"><table {_TABLE} width="100%" aria-label="By {words}" '
+        f'class="ink" style="{_TEXT};font-variant-numeric:tabular-nums">\n'
+        f'<thead><tr valign="top">{head}<td class="wide" width="72"></td></tr></thead>\n'
+        f"<tbody>\n{rows}</tbody></table></div>\n"
     )
 
 
-def _group(sheet: Sheet, row: tuple[str, ...], share: Decimal | None) -> str:
-    weight = "400" if share is not None else "600"
+def _group(sheet: Sheet, row: tuple[str, ...], share: Decimal | None, longest: Decimal) -> str:
+    """A row of a group; its bar is as long as its share is of the largest."""
     cells = []
     for place, cell in enumerate(row):
         tag, scope = ("th", ' scope="row"') if place == 0 else ("td", "")
-        kind = _NUMBER if place >= sheet.numbers_from else "text-align:left;overflow-wrap:anywhere"
-        cells.append(
-            f'<{tag}{scope} class="ink rule" align="{_align(sheet, place)}" style="{_TEXT};{kind};{_RULE};'
-            f'font-weight:{weight};vertical-align:top;padding:5px 0 5px {12 if place else 0}px">'
-            f"{_safe(cell)}</{tag}>"
+        weight = "" if share is None else ";font-weight:400"
+        text = _safe(cell) if weight or place == 0 else f"<b>{_safe(cell)}</b>"
+        cells.append(f'<{tag}{scope} {_place(sheet, place, "rule")};{_RULE}{weight}">{text}</{tag}>')
+    bar = ""
+    if share:
+        bar = (
+            f'<table {_TABLE} width="{max(2, int(share / longest * 100))}%" aria-hidden="true" '
+            'style="margin-top:6px"><tr><td class="bar" bgcolor="#2f6f8f" height="8" '
+            'style="background:#2f6f8f;font-size:0;line-height:0">&nbsp;</td></tr></table>'
         )
-    bar = "" if share is None else _bar(share, 8, judged=False)
-    cells.append(
-        f'<td class="wide rule" aria-hidden="true" style="{_RULE};padding:5px 0 5px 12px">{bar}</td>'
-    )
-    return f"<tr>{''.join(cells)}</tr>\n"
+    cells.append(f'<td class="wide rule" style="padding:5px 0 5px 12px;{_RULE}">{bar}</td>')
+    return f'<tr valign="top">{"".join(cells)}</tr>\n'
+
+
+def _place(sheet: Sheet, place: int, kind: str) -> str:
+    """How a cell of that column stands, as attributes that end within a style."""
+    wide = " wide" if sheet.columns[place].endswith("tokens") else ""
+    padding = f"padding:5px 0 5px {12 if place else 0}px"
+    if place >= sheet.numbers_from:
+        return f'class="{kind}{wide}" align="right" nowrap style="{padding}'
+    if sheet.columns[place] in TIMES:
+        return f'class="{kind}" align="left" nowrap style="{padding}'
+    return f'class="{kind}" align="left" style="{padding};overflow-wrap:anywhere;min-width:104px'
 
 
 def _footer(report: Report) -> str:
@@ -220,10 +238,6 @@ def _footer(report: Report) -> str:
         "The pace is what was spent since the midnight seven days ago, or since the first day on record."
     )
     return f'<p class="dim rule" style="{_SMALL};margin:28px 0 0;padding-top:12px;{_RULE}">{words}</p>\n'
-
-
-def _align(sheet: Sheet, place: int) -> str:
-    return "right" if place >= sheet.numbers_from else "left"
 
 
 def _safe(text: str) -> str:

@@ -49,7 +49,8 @@ def table_text(report: Report, encoding: str, *, in_color: bool) -> str:
                 console.print(Text(f"  {printable(verdict_words(part))}", style=_STYLES[part.verdict.level]))
             if capped(part):
                 _print(console, caps_sheet(part), blocks=blocks, judged=True)
-                console.print(Text(f"  {forecast_words(part)}"))
+            if words := forecast_words(part):
+                console.print(Text(f"  {words}"))
         if report.groups:
             console.print()
             _print(console, groups_sheet(report), blocks=blocks, judged=False)

@@ -51,7 +51,9 @@ def plain_text(report: Report, encoding: str) -> str:
         if part.verdict.level != "allow":
             lines.append(f"  {printable(verdict_words(part))}")
         if capped(part):
-            lines += [*_columns(caps_sheet(part), encoding), f"  {forecast_words(part)}"]
+            lines += _columns(caps_sheet(part), encoding)
+        if words := forecast_words(part):
+            lines.append(f"  {words}")
     if report.groups:
         lines += ["", *_columns(groups_sheet(report), encoding)]
     return "".join(f"{line}\n" for line in lines)
@@ -83,7 +85,8 @@ def markdown_text(report: Report) -> str:
     ]
     for part in report.personas:
         parts += [f"## {_marked(part.persona)}", _marked(f"{persona_words(part)}; {verdict_words(part)}")]
-        parts += [_marked_table(caps_sheet(part)), forecast_words(part)] if capped(part) else []
+        parts += [_marked_table(caps_sheet(part))] if capped(part) else []
+        parts += [words] if (words := forecast_words(part)) else []
     if report.groups:
         parts += [f"## By {', '.join(report.by)}", _marked_table(groups_sheet(report))]
     return "\n\n".join(parts) + "\n"

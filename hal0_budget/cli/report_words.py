@@ -103,51 +103,60 @@ def percent_of(share: Decimal | None) -> str:
 
 
 def forecast_words(part: PersonaReport) -> str:
-    """Which caps are reached at the present pace, and when; empty without caps."""
-    states = capped(part)
-    reached = [(label(state.window), at) for state in states if (at := part.reached[state.window])]
-    if not states:
-        return ""
-    if not reached:
-        return "at this pace no cap is reached before it resets"
-    now = {label(state.window) for state in states if not state.remaining}
-    words = [f"{name} is used up" if name in now else f"{name} {at:%Y-%m-%dT%H:%MZ}" for name, at in reached]
-    return f"at this pace caps are reached: {', '.join(words)}"
+    """Which caps that are not used up are reached at the present pace, and when; empty without caps."""
+    left = [state for state in capped(part) if state.remaining]
+    words = [
+        f"{label(state.window)} {at:%Y-%m-%dT%H:%MZ}" for state in left if (at := part.reached[state.window])
+    ]
+    if words:
+        return f"at this pace caps are reached: {', '.join(words)}"
+    other = "" if len(left) == len(part.reached) else "other "
+    return f"at this pace no {other}cap is reached before it resets" if left else ""
 
 
 def caps_sheet(part: PersonaReport) -> Sheet:
     """The caps of a persona and what is used of them now."""
     states = capped(part)
-    has_held = bool(part.statement.held)
-    rows = tuple(
-        (
-            label(state.window),
-            *(
-                dollars(usd or ZERO)
-                for usd in (state.cap, state.spent, *([state.held] if has_held else []), state.remaining)
-            ),
-            percent_of(used_share(state)),
-        )
-        for state in states
-    )
-    columns = ("window", "cap", "spent", *(["held"] if has_held else []), "remaining", "used")
-    return Sheet(columns, rows, 1, tuple(map(used_share, states)))
+    columns: dict[str, list[Decimal]] = {
+        "cap": [state.cap or ZERO for state in states],
+        "spent": [state.spent or ZERO for state in states],
+        "held": [state.held or ZERO for state in states],
+        "remaining": [state.remaining or ZERO for state in states],
+    }
+    if not part.statement.held:
+        del columns["held"]
+    shares = [used_share(state) for state in states]
+    cells = [
+        [label(state.window) for state in states],
+        *map(_aligned, columns.values()),
+        [percent_of(share) for share in shares],
+    ]
+    return Sheet(("window", *columns, "used"), tuple(zip(*cells, strict=True)), 1, tuple(shares))
 
 
 def groups_sheet(report: Report) -> Sheet:
-    """The groups of a report; columns of tokens only where there are any."""
-    total, count = report.total, len(report.by)
-    shown = [place for place, tokens in enumerate(total.tokens) if tokens]
-    names = [TOKEN_COLUMNS[place].replace("_", " ") for place in shown]
-    voids = ("voids",) if total.voids else ()
-    columns = (*report.by, "usd", "calls", *voids, "share", *names)
-    groups = report.groups
-    rows = [_group_row(group, shown, has_voids=bool(voids)) for group in groups]
-    if len(groups) > 1:
-        whole = Group(("total", *[""] * (count - 1)), total, Decimal(1) if total.usd > 0 else None)
-        rows.append(_group_row(whole, shown, has_voids=bool(voids)))
+    """The groups of a report and their total; voids and tokens only where there are any."""
+    groups, total = list(report.groups), report.total
     shares = [None if group.share is None else max(ZERO, group.share) for group in groups]
-    return Sheet(columns, tuple(rows), count, (*shares, *[None] * (len(rows) - len(shares))))
+    if len(groups) > 1:
+        nothing = [""] * (len(report.by) - 1)
+        groups.append(Group(("total", *nothing), total, Decimal(1) if total.usd > 0 else None))
+        shares.append(None)
+    columns: dict[str, list[str]] = {
+        **{
+            str(word): [printable(group.keys[place]) for group in groups]
+            for place, word in enumerate(report.by)
+        },
+        "usd": _aligned([group.total.usd for group in groups]),
+        "calls": [str(group.total.calls) for group in groups],
+    }
+    if total.voids:
+        columns["voids"] = [str(group.total.voids) for group in groups]
+    columns["share"] = ["-" if group.share is None else f"{group.share * 100:.1f}%" for group in groups]
+    for place, name in enumerate(TOKEN_COLUMNS):
+        if total.tokens[place]:
+            columns[name.replace("_", " ")] = [str(group.total.tokens[place]) for group in groups]
+    return Sheet(tuple(columns), tuple(zip(*columns.values(), strict=True)), len(report.by), tuple(shares))
 
 
 def notices(report: Report) -> list[str]:
@@ -160,13 +169,8 @@ def unconfirmed_words(part: PersonaReport) -> str:
     return unconfirmed_line(part.statement).strip() if part.statement.unconfirmed else ""
 
 
-def _group_row(group: Group, shown: Sequence[int], *, has_voids: bool) -> tuple[str, ...]:
-    total = group.total
-    return (
-        *(printable(key) for key in group.keys),
-        dollars(total.usd),
-        str(total.calls),
-        *([str(total.voids)] if has_voids else []),
-        "-" if group.share is None else f"{group.share * 100:.1f}%",
-        *(str(total.tokens[place]) for place in shown),
-    )
+def _aligned(amounts: Sequence[Decimal]) -> list[str]:
+    """Amounts of one column, with as many places as the finest of them."""
+    texts = [dollars(usd) for usd in amounts]
+    places = max((len(text.partition(".")[2]) for text in texts), default=0)
+    return [text + "0" * (places - len(text.partition(".")[2])) for text in texts]
