@@ -161,7 +161,11 @@ def test_click_is_never_imported() -> None:
 
 
 def test_only_what_draws_imports_rich_and_only_the_editor_imports_tomlkit() -> None:
-    homes = {"rich": {"cli.table", "cli.progress"}, "tomlkit": {"store.persona_edit"}, "tomli_w": {"setup"}}
+    homes = {
+        "rich": {"cli.table", "cli.report_table", "cli.progress"},
+        "tomlkit": {"store.persona_edit"},
+        "tomli_w": {"setup"},
+    }
     for package, home in homes.items():
         importing = {m for m in MODULES if package in {name.partition(".")[0] for name in imports_of(m)}}
         assert importing == home
