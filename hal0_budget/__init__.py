@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from hal0_budget.budget import Budget as Budget
     from hal0_budget.charges import Charge as Charge
     from hal0_budget.errors import BudgetError as BudgetError
+    from hal0_budget.grouping import Group as Group
     from hal0_budget.money import parse_usd as parse_usd
+    from hal0_budget.reports import PersonaReport as PersonaReport
+    from hal0_budget.reports import Report as Report
+    from hal0_budget.reports import report as report
     from hal0_budget.results import Decision as Decision
     from hal0_budget.results import Receipt as Receipt
     from hal0_budget.results import Reservation as Reservation
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from hal0_budget.store.holds import Hold as Hold
     from hal0_budget.store.layout import Home as Home
     from hal0_budget.store.rows import Row as Row
+    from hal0_budget.store.sums import Sum as Sum
     from hal0_budget.verdict import Scope as Scope
     from hal0_budget.verdict import Usage as Usage
     from hal0_budget.verdict import Verdict as Verdict
@@ -52,12 +57,17 @@ _HOMES = {
     "Budget": "budget",
     "Charge": "charges",
     "BudgetError": "errors",
+    "Group": "grouping",
     "parse_usd": "money",
+    "PersonaReport": "reports",
+    "Report": "reports",
+    "report": "reports",
     "Created": "setup",
     "init": "setup",
     "Hold": "store.holds",
     "Home": "store.layout",
     "Row": "store.rows",
+    "Sum": "store.sums",
     "Scope": "verdict",
     "Usage": "verdict",
     "Verdict": "verdict",

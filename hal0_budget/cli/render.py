@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
@@ -25,7 +25,8 @@ class Result(NamedTuple):
     """What a command has to say: one JSON object, or lines and statements; and its exit code.
 
     `notes`, `warnings` and `errors` go to stderr, errors even where it is to be quiet; `perfdata`
-    is for `--format nagios` alone.
+    is for `--format nagios` alone. `document` makes the text of a whole page, and is told whether a
+    person looks at it in colour.
     """
 
     data: Mapping[str, Any]
@@ -36,6 +37,7 @@ class Result(NamedTuple):
     warnings: Sequence[str] = ()
     exit_code: int = 0
     perfdata: Sequence[str] = ()
+    document: Callable[[bool], str] | None = None
 
 
 def emit(result: Result, output: Output) -> int:
@@ -60,6 +62,8 @@ def emit(result: Result, output: Output) -> int:
     text = "".join(printable(line) + "\n" for line in result.lines)
     if result.statements:
         text += _statements(result.statements, output)
+    if result.document is not None:
+        text += result.document(_is_for_a_person(output))
     _deliver(text)
     return result.exit_code
 

@@ -19,8 +19,8 @@ from hal0_budget.verdict import remaining
 from hal0_budget.windows import label
 
 _BAR = 12
-_NEARLY = Decimal("0.8")
-_UNBOUNDED = 100_000
+NEARLY = Decimal("0.8")
+UNBOUNDED = 100_000
 _COLUMNS = ("window", "", "spent", "held", "cap", "remaining", "resets at")
 
 
@@ -29,7 +29,7 @@ def drawn(statements: Sequence[Statement], stream: TextIO) -> str:
     # Rich is told all that it would guess from the environment: colour is wanted where this is called,
     # and a width of its own would cut long ids, and every line where COLUMNS is 0.
     console = Console(
-        file=stream, width=_UNBOUNDED, height=_UNBOUNDED, force_terminal=True, color_system="standard",
+        file=stream, width=UNBOUNDED, height=UNBOUNDED, force_terminal=True, color_system="standard",
         no_color=False, highlight=False, emoji=False, markup=False,
     )  # fmt: skip
     blocks = console.encoding.startswith("utf")
@@ -105,7 +105,7 @@ def _percent(share: Decimal) -> str:
 def _style(share: Decimal | None) -> str:
     if share is None:
         return ""
-    return "red" if share >= 1 else "yellow" if share >= _NEARLY else "green"
+    return "red" if share >= 1 else "yellow" if share >= NEARLY else "green"
 
 
 def _resets(state: WindowState) -> str:

@@ -115,15 +115,15 @@ def write_whole(fd: int, data: bytes) -> None:
         raise OSError(None, f"only a part of {len(data)} bytes could be written: is the disk full?")
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes, suffix: str = ".new") -> None:
     """Replace `path` by `data`, durably and at once: a crash leaves the old bytes or the new.
 
     Keeps mode and owner, and where `path` is a symlink replaces what it points to. The temporary
     file stands beside the target under one fixed name, so that a crash never leaves more than
-    one; the caller holds the lock that makes this safe.
+    one; the caller holds the lock that makes this safe, or names a `suffix` that nobody else does.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.new")
+    temporary = target.with_name(f".{target.name}{suffix}")
     temporary.unlink(missing_ok=True)
     try:
         with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:

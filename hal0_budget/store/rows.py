@@ -41,15 +41,21 @@ _TEXT = r"[ !#-\[\]-~]*+"
 # The rows that hal0 and this program write, which are nearly all. Whatever it takes, with an hour
 # that is one, `parse_row` takes too and reads alike; the rest is read by `parse_row` alone. It
 # never backtracks, which makes it a third faster.
+_COST = r"((?:0|[1-9]\d{0,8}+)(?:\.\d{1,40}+)?+(?:[eE]-\d\d?+)?+)"
 _HOUR_AND_COST = (
     r'^\{"ts":"([0-9T-]{13}+):[0-5]\d:[0-5]\d(?:\.\d{6}+)?+(?:\+00:00|Z)"'
-    rf',"persona_id":"{_TEXT}","surface":"{_TEXT}","model":"{_TEXT}"'
-    r',"cost_usd":((?:0|[1-9]\d{0,8}+)(?:\.\d{1,40}+)?+(?:[eE]-\d\d?+)?+)'
+    rf',"persona_id":"{_TEXT}","surface":"{_TEXT}","model":"{_TEXT}","cost_usd":{_COST}'
 )
 _SIX_KEYS = rf'{_HOUR_AND_COST},"request_id":"{_TEXT}"\}}\n'
 _COUNTS = "".join(rf'(?:,"{key}":(?:0|[1-9]\d{{0,14}}+))?+' for key in _MORE_COUNTS)
 _MORE = rf'(?:,"cost_source":"([a-z]++)")?+(?:,"hold_id":"({_TEXT})")?+(?:,"price":"{_TEXT}")?+{_COUNTS}'
 _PLAIN_ROW = rf'{_HOUR_AND_COST},"request_id":"({_TEXT})"{_MORE}\}}\n'
+_FACTS = (
+    r'^\{"ts":"([0-9T-]{13}+:[0-5]\d:[0-5]\d)(?:\.\d{6}+)?+(?:\+00:00|Z)"'
+    rf',"persona_id":"{_TEXT}","surface":"({_TEXT})","model":"({_TEXT})","cost_usd":{_COST}'
+    rf',"request_id":"{_TEXT}"(?:,"cost_source":"([a-z]++)")?+(?:,"hold_id":"{_TEXT}")?+'
+    rf'(?:,"price":"{_TEXT}")?+{_COUNTS.replace("(?:0|", "(0|")}\}}\n'
+)
 
 
 def plain_costs(text: str) -> list[tuple[str, ...]]:
@@ -68,6 +74,15 @@ def plain_rows(text: str) -> list[tuple[str, ...]]:
     """
     # Not compiled before it is needed: that takes longer than to import half this package.
     return re.findall(_PLAIN_ROW, text, re.MULTILINE | re.ASCII)
+
+
+def plain_facts(text: str) -> list[tuple[str, ...]]:
+    """What a report counts of every plain row in `text`, whole lines: its second, surface, model, cost,
+    cost source, and tokens of input, cache reads, cache writes and output.
+
+    What a row does not have is empty. The hour of the second is as in `plain_rows`.
+    """
+    return re.findall(_FACTS, text, re.MULTILINE | re.ASCII)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,0 +1,201 @@
+"""`report`: what was spent, on what, and when the caps are reached."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from hal0_budget.cli.options import (
+    Agent,
+    AsJson,
+    ColorWhen,
+    Output,
+    PersonasDir,
+    Quiet,
+    Root,
+    home_of,
+)
+from hal0_budget.cli.progress import reading
+from hal0_budget.cli.render import Result, json_text
+from hal0_budget.dates import day_at, zone_of
+from hal0_budget.errors import UsageError, from_os_error
+from hal0_budget.grouping import by_of, default_since
+from hal0_budget.reports import Report
+from hal0_budget.reports import report as made
+from hal0_budget.store.durable import replace
+from hal0_budget.windows import utc_now
+
+Format = Literal["table", "plain", "csv", "markdown", "json", "html"]
+
+_ENDINGS: dict[str, Format] = {
+    ".txt": "plain",
+    ".csv": "csv",
+    ".md": "markdown",
+    ".json": "json",
+    ".html": "html",
+}
+
+
+def _set_format(ctx: typer.Context, value: Format | None) -> Format | None:
+    if value == "json":
+        ctx.ensure_object(Output).style = "json"
+    return value
+
+
+def report(
+    personas: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PERSONA...]", help="The personas; else every one of the agent."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="DAY",
+            help="The first day: 2026-05-29, 20260529, today, yesterday, or that of the last 7d, 2w, 1mo.",
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="DAY", help="The last day, which is included.")
+    ] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by", metavar="LIST", help="Any of day, week, month, model, surface, persona, source."
+        ),
+    ] = "persona,day",
+    report_format: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            callback=_set_format,
+            help="Else: a table on a terminal, and plain off it.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Write to a file; .txt, .csv, .md, .json or .html picks the format.",
+        ),
+    ] = None,
+    timezone: Annotated[
+        str, typer.Option("--timezone", metavar="IANA", help="The zone of the days, as in Europe/Berlin.")
+    ] = "UTC",
+    only_if: Annotated[
+        Literal["warn", "block"] | None,
+        typer.Option(
+            "--only-if",
+            help="Say nothing unless a persona is warned or blocked now, or cannot be read.",
+            show_default=False,
+        ),
+    ] = None,
+    color: ColorWhen = "auto",
+    root: Root = None,
+    personas_dir: PersonasDir = None,
+    agent: Agent = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> Result:
+    """Say what was spent, on what, and when the caps are reached.
+
+    Without --since and --until: the last 7 days; grouped by week 8 weeks, by month 12 months.
+    Unreadable rows are left out and named on stderr; a persona that cannot be read does not keep the
+    others from being reported, and its exit code is that of the command.
+    """
+    form = _form(report_format, output, as_json=as_json)
+    words, zone = by_of(by), zone_of(timezone)
+    if since is None and until is None:
+        since = default_since(words, day_at(utc_now(), zone)).isoformat()
+    home = home_of(root, personas_dir, agent)
+    with reading() as progress:
+        found = made(home, personas or (), since=since, until=until, by=words, zone=zone, progress=progress)
+    if len(found.failures) == len(personas or ()) == 1:
+        raise found.failures[0].error
+    code = max((failure.error.exit_code for failure in found.failures), default=0)
+    if only_if and not _is_worth_saying(found, only_if):
+        return Result({})
+    answer = _answer(found, form, output)
+    return answer._replace(
+        errors=[failure.error.message for failure in found.failures],
+        warnings=[warning for part in found.personas for warning in part.statement.warnings],
+        exit_code=code,
+    )
+
+
+def text_of(found: Report, form: Format, encoding: str = "utf-8", *, in_color: bool = False) -> str:
+    """The report in a format, as text."""
+    if form == "html":
+        from hal0_budget.cli.report_html import html_text
+
+        return html_text(found)
+    if form == "table":
+        from hal0_budget.cli.report_table import table_text
+
+        return table_text(found, encoding, in_color=in_color)
+    from hal0_budget.cli import report_text
+
+    if form == "json":
+        return f"{json_text(report_text.body(found))}\n"
+    if form == "csv":
+        return report_text.csv_text(found)
+    return report_text.markdown_text(found) if form == "markdown" else report_text.plain_text(found, encoding)
+
+
+def _form(asked: Format | None, output: Path | None, *, as_json: bool) -> Format | None:
+    """The format that the options name; None leaves it to who looks. Raises UsageError."""
+    if as_json and asked not in {None, "json"}:
+        raise UsageError(f"--json and --format {asked} ask for two formats; name one")
+    if asked or as_json:
+        return asked or "json"
+    if output is None:
+        return None
+    if output.suffix not in _ENDINGS:
+        raise UsageError(
+            f"-o {output} does not say its format: end it in {', '.join(_ENDINGS)}, or add --format"
+        )
+    return _ENDINGS[output.suffix]
+
+
+def _is_worth_saying(found: Report, only_if: Literal["warn", "block"]) -> bool:
+    """Whether a persona is at what is asked for, or something could not be read."""
+    levels = {"block"} if only_if == "block" else {"block", "warn"}
+    return bool(found.failures) or any(
+        part.verdict.level in levels or part.problems for part in found.personas
+    )
+
+
+def _answer(found: Report, form: Format | None, output: Path | None) -> Result:
+    if output is not None:
+        _write(output, text_of(found, form or "plain"))
+        return Result({}, notes=[f"wrote {output}"])
+    if form == "json":
+        from hal0_budget.cli.report_text import body
+
+        return Result(body(found))
+    return Result({}, document=partial(_shown, found, form))
+
+
+def _shown(found: Report, form: Format | None, is_for_a_person: bool) -> str:
+    encoding = sys.stdout.encoding if sys.stdout is not None else "ascii"
+    default: Format = "table" if is_for_a_person else "plain"
+    return text_of(found, form or default, encoding, in_color=is_for_a_person)
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file by `text`, whole or not at all. Raises UsageError, WriteFailed, PermissionRefused."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"-o {path} is no regular file; without -o the report goes to stdout")
+    try:
+        replace(path, text.encode("utf-8", "backslashreplace"), f".{os.getpid()}.new")
+    except OSError as error:
+        error.filename = str(path)
+        raise from_os_error(error) from error

@@ -1,0 +1,176 @@
+"""What every format of a report says: its sentences, and its tables as cells of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+from hal0_budget.cli.answer import headline
+from hal0_budget.cli.render import printable, unconfirmed_line
+from hal0_budget.grouping import Group
+from hal0_budget.money import ZERO, add, dollars
+from hal0_budget.reports import PersonaReport, Report
+from hal0_budget.results import WindowState
+from hal0_budget.store.sums import Sum, Tokens
+from hal0_budget.windows import label
+
+# How a cost is known, the surest first. What other writers say besides is one more.
+SOURCES = ("reported", "priced", "told", "estimated", "unconfirmed")
+
+TOKEN_COLUMNS = tuple(f"{name}_tokens" for name in Tokens._fields)
+
+
+class Sheet(NamedTuple):
+    """A table as text: its columns, its rows, and from which column on there are numbers. `shares` has
+    for each row the part of a bar that is full, where it has a bar.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers_from: int
+    shares: tuple[Decimal | None, ...]
+
+
+def span_words(report: Report) -> str:
+    """The days that the report is about, and how they were counted."""
+    first, last = report.span.first, report.span.last
+    if first and last:
+        days = (last - first).days + 1
+        words = f"{first} to {last}, both included ({days} day{'s' if days > 1 else ''})"
+    elif first:
+        words = f"{first} to now, that day included"
+    elif last:
+        words = f"the beginning to {last}, that day included"
+    else:
+        words = "everything on record"
+    return f"{words}, {printable(report.zone)}"
+
+
+def total_words(total: Sum) -> str:
+    """What was spent, in how many calls."""
+    calls = f"{total.calls} call{'' if total.calls == 1 else 's'}"
+    voids = f", {total.voids} voided" if total.voids else ""
+    return f"{dollars(total.usd)} in {calls}{voids}"
+
+
+def source_words(report: Report) -> str:
+    """How the costs are known: what is sure apart from what is not. Empty where all were told."""
+    if set(report.sources) <= {"told"}:
+        return ""
+    known = {name: report.sources[name].usd for name in SOURCES if name in report.sources}
+    other = ZERO
+    for name, part in report.sources.items():
+        other = other if name in known else add(other, part.usd)
+    words = [f"{name} {dollars(usd)}" for name, usd in known.items()]
+    return ", ".join([*words, *([f"other {dollars(other)}"] if len(known) < len(report.sources) else [])])
+
+
+def persona_words(part: PersonaReport) -> str:
+    """The persona, how its caps bind, what it spent, and its pace."""
+    return f"{headline(part.statement)}; {total_words(part.total)}; {pace_words(part)}"
+
+
+def pace_words(part: PersonaReport) -> str:
+    """What the persona spends in a day."""
+    return f"pace {dollars(part.pace)} a day"
+
+
+def verdict_words(part: PersonaReport) -> str:
+    """The verdict of a check without an estimate, and why."""
+    return part.verdict.level + (f": {part.verdict.reason}" if part.verdict.reason else "")
+
+
+def failure_words(report: Report) -> list[str]:
+    """A sentence for each persona that could not be read."""
+    return [f"{failure.persona}: {failure.error.message}" for failure in report.failures]
+
+
+def capped(part: PersonaReport) -> list[WindowState]:
+    """The windows that have a cap and money spent in them."""
+    return [state for state in part.statement.windows if state.window in part.reached]
+
+
+def used_share(state: WindowState) -> Decimal:
+    """How much of a cap is spent and held, for a bar and a percentage only."""
+    used = max(ZERO, add(state.spent or ZERO, state.held or ZERO))
+    return used / state.cap if state.cap else Decimal(1)
+
+
+def percent_of(share: Decimal | None) -> str:
+    """A share in whole percent, rounded down: only what is used up is 100%."""
+    return "-" if share is None else f"{int(share * 100)}%"
+
+
+def forecast_words(part: PersonaReport) -> str:
+    """Which caps that are not used up are reached at the present pace, and when; empty without caps."""
+    left = [state for state in capped(part) if state.remaining]
+    words = [
+        f"{label(state.window)} {at:%Y-%m-%dT%H:%MZ}" for state in left if (at := part.reached[state.window])
+    ]
+    if words:
+        return f"at this pace caps are reached: {', '.join(words)}"
+    other = "" if len(left) == len(part.reached) else "other "
+    return f"at this pace no {other}cap is reached before it resets" if left else ""
+
+
+def caps_sheet(part: PersonaReport) -> Sheet:
+    """The caps of a persona and what is used of them now."""
+    states = capped(part)
+    columns: dict[str, list[Decimal]] = {
+        "cap": [state.cap or ZERO for state in states],
+        "spent": [state.spent or ZERO for state in states],
+        "held": [state.held or ZERO for state in states],
+        "remaining": [state.remaining or ZERO for state in states],
+    }
+    if not part.statement.held:
+        del columns["held"]
+    shares = [used_share(state) for state in states]
+    cells = [
+        [label(state.window) for state in states],
+        *map(_aligned, columns.values()),
+        [percent_of(share) for share in shares],
+    ]
+    return Sheet(("window", *columns, "used"), tuple(zip(*cells, strict=True)), 1, tuple(shares))
+
+
+def groups_sheet(report: Report) -> Sheet:
+    """The groups of a report and their total; voids and tokens only where there are any."""
+    groups, total = list(report.groups), report.total
+    shares = [None if group.share is None else max(ZERO, group.share) for group in groups]
+    if len(groups) > 1:
+        nothing = [""] * (len(report.by) - 1)
+        groups.append(Group(("total", *nothing), total, Decimal(1) if total.usd > 0 else None))
+        shares.append(None)
+    columns: dict[str, list[str]] = {
+        **{
+            str(word): [printable(group.keys[place]) for group in groups]
+            for place, word in enumerate(report.by)
+        },
+        "usd": _aligned([group.total.usd for group in groups]),
+        "calls": [str(group.total.calls) for group in groups],
+    }
+    if total.voids:
+        columns["voids"] = [str(group.total.voids) for group in groups]
+    columns["share"] = ["-" if group.share is None else f"{group.share * 100:.1f}%" for group in groups]
+    for place, name in enumerate(TOKEN_COLUMNS):
+        if total.tokens[place]:
+            columns[name.replace("_", " ")] = [str(group.total.tokens[place]) for group in groups]
+    return Sheet(tuple(columns), tuple(zip(*columns.values(), strict=True)), len(report.by), tuple(shares))
+
+
+def notices(report: Report) -> list[str]:
+    """What is wrong with what was read, for formats that are read where stderr is not."""
+    return [*failure_words(report), *(text for part in report.personas for text in part.statement.warnings)]
+
+
+def unconfirmed_words(part: PersonaReport) -> str:
+    """What of the lifetime's spending is of calls that were never answered; empty where nothing is."""
+    return unconfirmed_line(part.statement).strip() if part.statement.unconfirmed else ""
+
+
+def _aligned(amounts: Sequence[Decimal]) -> list[str]:
+    """Amounts of one column, with as many places as the finest of them."""
+    texts = [dollars(usd) for usd in amounts]
+    places = max((len(text.partition(".")[2]) for text in texts), default=0)
+    return [text + "0" * (places - len(text.partition(".")[2])) for text in texts]

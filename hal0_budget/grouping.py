@@ -1,0 +1,156 @@
+"""How sums are put together by day, week, month, model, surface, persona and source."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Literal, NamedTuple, get_args
+
+from hal0_budget.dates import Span
+from hal0_budget.errors import UsageError
+from hal0_budget.money import ZERO, add, negative
+from hal0_budget.store.sums import Names, Sum, Sums, merge, total_of
+
+By = Literal["day", "week", "month", "model", "surface", "persona", "source"]
+BY: tuple[By, ...] = get_args(By)
+TIMES = frozenset[str](("day", "week", "month"))
+
+_SHARE = Decimal("0.0001")
+
+
+class Group(NamedTuple):
+    """What was spent under the same `keys`, one a word of `by`, and its share of the total.
+
+    A day is `2026-05-29`, a week `2026-W22`, a month `2026-05`. The share is rounded to four places,
+    and None where the total is not above 0.
+    """
+
+    keys: tuple[str, ...]
+    total: Sum
+    share: Decimal | None
+
+
+def by_of(text: str) -> tuple[By, ...]:
+    """The words that a list such as `day,model` names. Raises UsageError."""
+    words = text.split(",")
+    for word in words:
+        if word not in BY or words.count(word) > 1:
+            what = f"{word!r} stands twice" if word in BY else f"{word!r} is none of them"
+            raise UsageError(f"--by takes a list of {', '.join(BY)}; in {text!r} {what}")
+    return tuple(BY[BY.index(word)] for word in words)
+
+
+def default_since(by: Sequence[By], today: date) -> date:
+    """The first day of a report that names none: of 7 days; of 8 whole weeks or 12 whole months, where
+    it is by those and not by day.
+    """
+    if "month" in by and "day" not in by:
+        month = max(today.year * 12 + today.month - 1 - 11, 12)
+        return date(month // 12, month % 12 + 1, 1)
+    if "week" in by and "day" not in by:
+        return today - timedelta(days=today.weekday() + 7 * 7)
+    return today - timedelta(days=6)
+
+
+class Spending:
+    """What one persona spent on each day of a span, by the names that a report needs.
+
+    Not frozen: it is the accumulator that sums are fed to, and stays as small as the report.
+    """
+
+    def __init__(self, persona: str, span: Span, by: Sequence[By]) -> None:
+        self.persona = persona
+        self.sums: Sums = {}
+        self._first = span.first.isoformat() if span.first else ""
+        self._last = span.last.isoformat() if span.last else "9999-12-31"
+        self._with_surface, self._with_model = "surface" in by, "model" in by
+
+    def take(self, sums: Sums, day_of: Callable[[str], str]) -> None:
+        """Add sums; `day_of` tells the day (`2026-05-29`) of their times."""
+        for (surface, model, source), times in sums.items():
+            days: defaultdict[str, list[Sum]] = defaultdict(list)
+            for time, part in times.items():
+                day = day_of(time)
+                if self._first <= day <= self._last:
+                    days[day].append(part)
+            names = (surface if self._with_surface else "", model if self._with_model else "", source)
+            merge(self.sums, {names: {day: total_of(parts) for day, parts in days.items()}})
+
+    def total(self) -> Sum:
+        """All of it."""
+        return total_of(part for times in self.sums.values() for part in times.values())
+
+    def days(self) -> dict[str, Decimal]:
+        """USD by day, where there are rows, in order."""
+        found: defaultdict[str, list[Sum]] = defaultdict(list)
+        for times in self.sums.values():
+            for day, part in times.items():
+                found[day].append(part)
+        return {day: total_of(found[day]).usd for day in sorted(found)}
+
+
+def groups_of(spendings: Sequence[Spending], by: Sequence[By]) -> tuple[Group, ...]:
+    """The groups of all personas: times in order, names by what was spent, the most first."""
+    parts: defaultdict[tuple[str, ...], list[Sum]] = defaultdict(list)
+    for spending in spendings:
+        for names, times in spending.sums.items():
+            for day, part in times.items():
+                parts[tuple(_key(word, spending.persona, names, day) for word in by)].append(part)
+    sums = {keys: total_of(group) for keys, group in parts.items()}
+    total = total_of(sums.values()).usd
+    order = _order(sums, by)
+    return tuple(Group(keys, sums[keys], share_of(sums[keys].usd, total)) for keys in sorted(sums, key=order))
+
+
+def sources_of(spendings: Sequence[Spending]) -> dict[str, Sum]:
+    """What was spent by how its cost is known, the most first."""
+    return {group.keys[0]: group.total for group in groups_of(spendings, ("source",))}
+
+
+def share_of(usd: Decimal, total: Decimal) -> Decimal | None:
+    """The share of a total, rounded to four places; None where the total is not above 0."""
+    if total <= 0:
+        return None
+    return round(Fraction(usd) / Fraction(total) / Fraction(_SHARE)) * _SHARE
+
+
+def _key(word: By, persona: str, names: Names, day: str) -> str:
+    match word:
+        case "day":
+            return day
+        case "week":
+            return _week_of(day)
+        case "month":
+            return day[:7]
+        case "persona":
+            return persona
+        case _:
+            return names[("surface", "model", "source").index(word)]
+
+
+@functools.lru_cache(maxsize=1024)
+def _week_of(day: str) -> str:
+    year, week, _ = date.fromisoformat(day).isocalendar()
+    return f"{year:04}-W{week:02}"
+
+
+def _order(
+    sums: Mapping[tuple[str, ...], Sum], by: Sequence[By]
+) -> Callable[[tuple[str, ...]], list[tuple[Decimal, str]]]:
+    """What to sort groups by: those that share their first words stand together."""
+    spent: defaultdict[tuple[str, ...], Decimal] = defaultdict(Decimal)
+    for keys, part in sums.items():
+        for end in range(1, len(by) + 1):
+            spent[keys[:end]] = add(spent[keys[:end]], part.usd)
+
+    def order(keys: tuple[str, ...]) -> list[tuple[Decimal, str]]:
+        return [
+            (ZERO if word in TIMES else negative(spent[keys[: place + 1]]), key)
+            for place, (word, key) in enumerate(zip(by, keys, strict=True))
+        ]
+
+    return order

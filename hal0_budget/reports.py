@@ -1,0 +1,168 @@
+"""The report: what the personas of an agent spent, on what, and when their caps are reached.
+
+Reads what `show` reads, and changes no ledger; the summary beside a long one is refreshed on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime, tzinfo
+from decimal import Decimal
+from typing import NamedTuple
+
+from hal0_budget.dates import Calendar, Span, day_at, span_of
+from hal0_budget.errors import BudgetError, from_os_error
+from hal0_budget.forecast import pace_of, reached_at
+from hal0_budget.grouping import By, Group, Spending, groups_of, sources_of
+from hal0_budget.money import ZERO
+from hal0_budget.results import Statement, statement_of
+from hal0_budget.store.layout import Home
+from hal0_budget.store.ledger import Ledger, NotALedger, Reading
+from hal0_budget.store.persona_file import read_persona
+from hal0_budget.store.summary import TooManySums, hourly_sums, streamed_sums
+from hal0_budget.store.sums import Sum, total_of
+from hal0_budget.verdict import Scope, Usage, Verdict, decide
+from hal0_budget.windows import Window, utc_now
+
+# Told how many bytes of how many of a persona's ledger are read.
+Progress = Callable[[str, int, int], None]
+
+
+class PersonaReport(NamedTuple):
+    """One persona: its caps and their use now, the verdict of a check without an estimate, and what it
+    spent in the span: by day, where there are rows, in USD.
+
+    `pace` is USD a day. `reached` says of each cap on a window when nothing is left at that pace, None
+    where it resets before. `problems` names what of the ledger could not be read.
+    """
+
+    statement: Statement
+    verdict: Verdict
+    total: Sum
+    days: Mapping[str, Decimal]
+    pace: Decimal
+    reached: Mapping[Window, datetime | None]
+    problems: tuple[str, ...]
+
+    @property
+    def persona(self) -> str:
+        """The persona's id."""
+        return self.statement.persona
+
+
+class Failure(NamedTuple):
+    """A persona that could not be read, and why."""
+
+    persona: str
+    error: BudgetError
+
+
+class Report(NamedTuple):
+    """What was spent in a span of days in `zone`, grouped `by` some words, and by source of the cost."""
+
+    agent: str
+    made_at: datetime
+    today: date
+    span: Span
+    zone: str
+    by: tuple[By, ...]
+    groups: tuple[Group, ...]
+    total: Sum
+    sources: Mapping[str, Sum]
+    personas: tuple[PersonaReport, ...]
+    failures: tuple[Failure, ...]
+
+
+def report(
+    home: Home,
+    personas: Sequence[str] = (),
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    by: Sequence[By] = ("persona", "day"),
+    zone: tzinfo = UTC,
+    clock: Callable[[], datetime] = utc_now,
+    progress: Progress = lambda persona, done, size: None,  # noqa: ARG005, told to nobody
+) -> Report:
+    """What the personas, or all of the agent, spent from `since` to `until`, both included; days as
+    `dates.day_of` reads them.
+
+    A persona that cannot be read is among the failures. Raises UsageError, AgentUnknown.
+    """
+    now = clock()
+    span = span_of(since, until, now, zone)
+    calendar = Calendar(zone)
+    found: list[PersonaReport] = []
+    spendings: list[Spending] = []
+    failures: list[Failure] = []
+    for persona in dict.fromkeys(personas or home.persona_ids()):
+        spending = Spending(persona, span, by)
+        try:
+            found.append(_of_persona(home, persona, spending, calendar, now, progress))
+            spendings.append(spending)
+        except BudgetError as error:
+            failures.append(Failure(persona, error))
+    return Report(
+        home.agent,
+        now,
+        day_at(now, zone),
+        span,
+        str(zone),
+        tuple(by),
+        groups_of(spendings, by),
+        total_of(part.total for part in found),
+        sources_of(spendings),
+        tuple(found),
+        tuple(failures),
+    )
+
+
+def _of_persona(
+    home: Home, persona: str, spending: Spending, calendar: Calendar, now: datetime, progress: Progress
+) -> PersonaReport:
+    """The part of one persona, whose sums are fed to `spending`. Raises BudgetError."""
+    try:
+        file = read_persona(home, persona)
+        budget = file.budget()
+        ledger = Ledger(home.spend_dir(persona))
+        reading = ledger.read(now)
+        if reading.damage is not None:
+            reading.sound()
+        statement = statement_of(file, budget, reading, now)
+        _feed(spending, ledger, reading, calendar, lambda done: progress(persona, done, reading.tally.size))
+    except OSError as error:
+        raise from_os_error(error) from error
+    usage = Usage({state.window: state.spent or ZERO for state in statement.windows}, reading.held)
+    pace = pace_of({day: Decimal(usd) for day, usd in reading.tally.days.items()}, now)
+    return PersonaReport(
+        statement,
+        decide((Scope(persona, budget, usage, statement.warnings),), None),
+        spending.total(),
+        spending.days(),
+        pace,
+        {
+            state.window: reached_at(state.remaining, pace, now, state.resets_at)
+            for state in statement.windows
+            if state.remaining is not None and state.spent is not None
+        },
+        reading.problems(),
+    )
+
+
+def _feed(
+    spending: Spending, ledger: Ledger, reading: Reading, calendar: Calendar, tick: Callable[[int], None]
+) -> None:
+    """Feed `spending` with what `reading` counted. Raises LedgerDamaged, OSError."""
+    tally = reading.tally
+    if not tally.size:
+        return
+    try:
+        if not any(map(calendar.splits_hours, tally.days)):
+            with suppress(TooManySums):
+                spending.take(hourly_sums(ledger, tally, tick), calendar.day)
+                return
+        for sums in streamed_sums(ledger, tally, calendar.day, tick):
+            spending.take(sums, str)
+    except NotALedger as error:
+        reading._replace(damage=str(error)).sound()

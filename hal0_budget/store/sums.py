@@ -1,0 +1,129 @@
+"""What a ledger's rows add up to by time, surface, model and source: what reports are made from.
+
+The fast reader takes what it can of a block, and `parse_row` the rest, as a tally does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal, localcontext
+from typing import NamedTuple
+
+from hal0_budget.money import EXACT, ZERO
+from hal0_budget.store.ledger import BLOCK
+from hal0_budget.store.rows import Row, Unreadable, is_blank, is_hour, parse_row, plain_facts
+
+# The source of a cost that was simply told, as by `charge --cost`.
+TOLD = "told"
+
+
+class Tokens(NamedTuple):
+    """Counts of tokens, as the rows have them."""
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+
+
+NO_TOKENS = Tokens()
+
+
+class Sum(NamedTuple):
+    """USD, less what was voided; calls, which voids are not; voids; and the calls' tokens."""
+
+    usd: Decimal = ZERO
+    calls: int = 0
+    voids: int = 0
+    tokens: Tokens = NO_TOKENS
+
+
+Names = tuple[str, str, str]
+# By surface, model and source; then by time.
+Sums = dict[Names, dict[str, Sum]]
+
+
+def total_of(sums: Iterable[Sum]) -> Sum:
+    """All of them together."""
+    columns = tuple(zip(*sums, strict=True))
+    if not columns:
+        return Sum()
+    usd, calls, voids, tokens = columns
+    with localcontext(EXACT):
+        return Sum(sum(usd, ZERO), sum(calls), sum(voids), _total_tokens(filter(any, tokens)))
+
+
+def merge(into: Sums, more: Sums) -> None:
+    """Add `more` to the sums of `into`."""
+    for names, times in more.items():
+        known = into.setdefault(names, {})
+        for time, part in times.items():
+            known[time] = total_of((known[time], part)) if time in known else part
+
+
+def sums_of(block: bytes, when: Callable[[str], str]) -> Sums:
+    """The sums of a block of whole lines; `when` makes of a row's second (`2026-05-29T13:05:09`, UTC)
+    the time that it is summed by. What is no row is left out.
+    """
+    text = block.decode("latin-1")
+    rows = plain_facts(text)
+    if len(rows) != text.count("\n") or not all(map(is_hour, {row[0][:13] for row in rows})):
+        return _sums_of_lines(block, when)
+    costs: defaultdict[tuple[Names, str], list[str]] = defaultdict(list)
+    tokens: defaultdict[tuple[Names, str], list[tuple[int, ...]]] = defaultdict(list)
+    has_tokens = '_tokens":' in text
+    for row in rows:
+        key = (row[1], row[2], row[4] or TOLD), when(row[0])
+        costs[key].append(row[3])
+        if has_tokens:
+            tokens[key].append(tuple(int(count or 0) for count in row[5:]))
+    sums: Sums = {}
+    with localcontext(EXACT):
+        for (names, time), group in costs.items():
+            usd = sum(map(Decimal, group), ZERO)
+            counted = _total_tokens(tokens[names, time]) if has_tokens else NO_TOKENS
+            sums.setdefault(names, {})[time] = Sum(usd, len(group), 0, counted)
+    return sums
+
+
+def blocks_of(ledger: int, start: int, end: int) -> Iterator[bytes]:
+    """The bytes from `start` to `end` of an open ledger, in blocks of whole lines.
+
+    A last line that lacks its newline, and that a tally counted, comes with one.
+    """
+    while start < end:
+        block = os.pread(ledger, min(BLOCK, end - start), start)
+        whole = block[: block.rfind(b"\n") + 1]
+        if not whole:
+            if block:
+                yield block + b"\n"
+            return
+        yield whole
+        start += len(whole)
+
+
+def _sums_of_lines(block: bytes, when: Callable[[str], str]) -> Sums:
+    sums: Sums = {}
+    for line in block.split(b"\n")[:-1]:
+        if is_blank(line):
+            continue
+        try:
+            row = parse_row(line)
+        except Unreadable:
+            continue
+        names = (row.surface, row.model, row.cost_source or TOLD)
+        merge(sums, {names: {when(row.ts.isoformat()[:19]): _sum_of(row)}})
+    return sums
+
+
+def _sum_of(row: Row) -> Sum:
+    if row.voids:
+        return Sum(row.cost_usd, 0, 1)
+    counts = (row.input_tokens, row.cache_read_tokens, row.cache_write_tokens, row.output_tokens)
+    return Sum(row.cost_usd, 1, 0, Tokens(*(count or 0 for count in counts)))
+
+
+def _total_tokens(counts: Iterable[tuple[int, ...]]) -> Tokens:
+    return Tokens(*map(sum, zip(*counts, strict=True)))

@@ -1,0 +1,257 @@
+"""The summary makes a second report cheap, and is never believed against the ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from binascii import crc32
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from hal0_budget import BudgetError, Home, Report, Row, report
+from hal0_budget.store import summary
+from hal0_budget.store.sums import sums_of
+from tests.conftest import NOON, Cli
+
+UNPRIVILEGED = ("setpriv", "--bounding-set=-all") if os.geteuid() == 0 else ()
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+
+MUTATING = re.compile(
+    r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_APPEND|p?write|rename|link|truncate|ch(mod|own)|fallocate"
+)
+ROWS = 7000
+SPENT = Decimal(ROWS) * Decimal("0.25")
+
+
+def row(number: int, **changes: Any) -> bytes:
+    ts = NOON - timedelta(minutes=number % 3000)
+    whole = Row(ts, "hermes", "openrouter", f"model/{number % 3}", Decimal("0.25"), f"gen-{number:016x}")
+    return whole._replace(**changes).line()
+
+
+DATA = b"".join(map(row, range(ROWS)))
+assert len(DATA) > summary._WORTHWHILE
+
+
+@pytest.fixture
+def long(ledger: Path) -> Path:
+    """A ledger that is worth a summary, and its summary, beside the path that this returns."""
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    ledger.write_bytes(DATA)
+    return ledger.with_name("spend.summary")
+
+
+def made(home: Home) -> Report:
+    return report(home, ["hermes"], by=("model", "day"), clock=lambda: NOON)
+
+
+def total(found: Report) -> Decimal:
+    """What all is spent; fails where a persona could not be read."""
+    assert not found.failures, found.failures[0].error.message
+    return found.total.usd
+
+
+def scans() -> Any:
+    """Whoever reads a block of rows within it fails."""
+    return mock.patch.object(summary, "sums_of", side_effect=AssertionError("rows were read"))
+
+
+def test_second_report_reads_no_rows_but_new_ones(home: Home, ledger: Path, long: Path) -> None:
+    first = made(home)
+    assert total(first) == SPENT
+    assert long.stat().st_mode & 0o7 == 0
+    with scans():
+        assert made(home) == first
+    with ledger.open("ab") as file:
+        file.write(row(ROWS, cost_usd=Decimal(7)))
+    with mock.patch.object(summary, "sums_of", wraps=sums_of) as scanned:
+        assert total(made(home)) == SPENT + 7
+    assert [len(call.args[0]) for call in scanned.call_args_list] == [len(row(ROWS, cost_usd=Decimal(7)))]
+
+
+def test_short_ledger_has_no_summary(home: Home, ledger: Path, long: Path) -> None:
+    ledger.write_bytes(DATA[: summary._WORTHWHILE - 1])
+    assert total(made(home)) > 0
+    assert not long.exists()
+
+
+def forged(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """A summary with a right checksum of what is wrong."""
+
+    def forge(path: Path) -> None:
+        body = json.loads(path.read_bytes())["summary"]
+        change(body)
+        text = json.dumps(body, separators=(",", ":")).encode()
+        path.write_bytes(b'{"crc32":%d,"summary":%s}\n' % (crc32(text), text))
+
+    return forge
+
+
+def with_sum(place: int, value: object) -> Callable[[Path], None]:
+    """A summary whose first sum has another value at that place."""
+    return forged(lambda body: next(iter(body["sums"][0][3].values())).__setitem__(place, value))
+
+
+def put(data: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(data)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def in_its_place(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def lay(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return lay
+
+
+def move_a_day(body: dict[str, Any]) -> None:
+    times = body["sums"][0][3]
+    times["2020-01-01T00"] = times.popitem()[1]
+
+
+STATES: dict[str, Callable[[Path], object]] = {
+    "deleted": Path.unlink,
+    "empty": put(b""),
+    "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "a bit flipped": flip,
+    "zeros": put(b"\0" * 4096),
+    "nested too deep": put(b'{"crc32":%d,"summary":%s}\n' % (crc32(b"[" * 100_000), b"[" * 100_000)),
+    "a list": put(b'{"crc32":%d,"summary":[]}\n' % crc32(b"[]")),
+    "a newer version": forged(lambda body: body.update(version=2)),
+    "no sums": forged(lambda body: body.pop("sums")),
+    "a negative size": forged(lambda body: body.update(size=-5)),
+    "more than there is": forged(lambda body: body.update(size=10**9)),
+    "less money": with_sum(0, "0.01"),
+    "money that is no number": with_sum(0, "NaN"),
+    "fewer calls": with_sum(1, 1),
+    "calls that are no number": with_sum(1, None),
+    "another day": forged(move_a_day),
+    "a symlink to nowhere": in_its_place(lambda path: path.symlink_to("nowhere")),
+    "a folder": in_its_place(Path.mkdir),
+    "a FIFO": in_its_place(os.mkfifo),
+}
+
+
+@pytest.mark.parametrize("spoil", STATES.values(), ids=STATES)
+def test_whatever_became_of_the_summary_the_answer_is_the_same(
+    spoil: Callable[[Path], object], home: Home, long: Path
+) -> None:
+    first = made(home)
+    spoil(long)
+    assert made(home) == first
+    if not long.is_dir():
+        assert long.is_file()
+        with scans():
+            assert made(home) == first
+
+
+def test_summary_of_another_ledger_is_not_believed(home: Home, ledger: Path, long: Path) -> None:
+    """One that is as long, ends alike and has as many rows; the checkpoint is that of the new one."""
+    assert total(made(home)) == SPENT
+    ledger.write_bytes(row(0, cost_usd=Decimal("0.50")).replace(b"0.50", b"0.75") + DATA[len(row(0)) :])
+    ledger.with_name("spend.checkpoint").unlink()
+    assert long.exists()
+    assert total(made(home)) == SPENT + Decimal("0.50")
+    with scans():
+        assert total(made(home)) == SPENT + Decimal("0.50")
+
+
+def test_ledger_unlike_its_checkpoint_is_damaged(home: Home, ledger: Path, long: Path) -> None:
+    assert total(made(home)) == SPENT
+    ledger.write_bytes(row(0, cost_usd=Decimal("0.75")) + DATA[len(row(0)) :])
+    assert total(made(home)) == SPENT, "what lies behind checkpoint and summary is verify's to find"
+    long.unlink()
+    (failure,) = made(home).failures
+    assert (failure.error.code, failure.error.exit_code) == ("ledger.damaged", 65)
+    assert "does not add up to its checkpoint" in failure.error.message
+    assert not long.exists()
+
+
+def test_shorter_ledger_is_damaged_whatever_the_summary_says(home: Home, ledger: Path, long: Path) -> None:
+    made(home)
+    assert long.exists()
+    os.truncate(ledger, len(DATA) - 1)
+    (failure,) = made(home).failures
+    assert isinstance(failure.error, BudgetError)
+    assert failure.error.code == "ledger.damaged"
+
+
+def test_row_that_only_lacks_its_newline_is_counted_once(home: Home, ledger: Path, long: Path) -> None:
+    ledger.write_bytes(DATA + row(ROWS)[:-1])
+    assert total(made(home)) == SPENT + Decimal("0.25")
+    with ledger.open("ab") as file:
+        file.write(b"\n" + row(ROWS + 1))
+    assert total(made(home)) == SPENT + Decimal("0.50")
+    long.unlink(missing_ok=True)
+    assert total(made(home)) == SPENT + Decimal("0.50")
+
+
+def test_too_many_models_are_summed_all_the_same_and_not_kept(
+    home: Home, ledger: Path, long: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summary, "_MOST_NAMED", 20_000)
+    ledger.write_bytes(b"".join(row(number, model=f"model/{number}") for number in range(ROWS)))
+    found = made(home)
+    assert (total(found), len(found.groups)) == (SPENT, ROWS)
+    assert not long.exists()
+
+
+def test_reader_without_the_right_to_write_gets_the_answer(cli: Cli, long: Path) -> None:
+    assert cli.json("report", "hermes", "--since", "2026-01-01")["total"]["usd"] == SPENT
+    long.unlink()
+    long.parent.chmod(0o550)
+    done = cli("report", "hermes", "--since", "2026-01-01", prefix=UNPRIVILEGED)
+    long.parent.chmod(0o770)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "$1750.0000" in done.stdout
+    assert not long.exists()
+
+
+@needs_strace
+def test_report_killed_at_any_step_of_the_summary_leaves_one_that_is_right_or_none(
+    cli: Cli, home: Home, long: Path
+) -> None:
+    new = long.with_name(".spend.summary.new")
+    args = ("report", "hermes", "--since", "2026-01-01", "--json")
+    for calls in ("openat", "write", "rename"):
+        long.unlink(missing_ok=True)
+        strace = ("strace", "-f", "-qq", "-P", str(new), "-e", f"trace={calls}")
+        killed = cli(*args, prefix=(*strace, "-e", f"inject={calls}:signal=KILL:when=1"))
+        assert killed.returncode == -9, killed.stderr
+        assert total(made(home)) == SPENT
+        assert long.exists()
+
+
+@needs_strace
+@pytest.mark.promise(2)
+@pytest.mark.parametrize("state", ["sound", "torn", "damaged"])
+def test_report_never_changes_a_ledger_or_a_persona(
+    state: str, cli: Cli, home: Home, ledger: Path, long: Path
+) -> None:
+    tail = {"sound": b"", "torn": row(0)[:50], "damaged": b"no row\n" + row(0)}[state]
+    ledger.write_bytes(DATA + tail)
+    log = long.with_name("strace.log")
+    paths = (str(ledger), str(home.persona_file("hermes")))
+    watched = [part for path in paths for part in ("-P", path)]
+    strace = ("strace", "-f", "-qq", "-o", str(log), *watched, "-e", "trace=%file,%desc")
+    done = cli("report", "--since", "2026-01-01", prefix=strace)
+    assert done.returncode == 0
+    assert done.stderr.count("is unreadable") == (state == "damaged")
+    calls = log.read_text().splitlines()
+    assert any("spend.jsonl" in call for call in calls)
+    assert not [call for call in calls if MUTATING.search(call)]
+    assert ledger.read_bytes() == DATA + tail
