@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 from statistics import median
 
-from hal0_budget import Account, Home, init
+from hal0_budget import Account, Home, init, simulate
 from hal0_budget.store.rows import Row
 
 COMMAND = str(Path(sys.executable).with_name("hal0-budget"))
@@ -110,6 +110,20 @@ def first_scan(root: Path) -> None:
     )
 
 
+def replay(root: Path) -> None:
+    """`simulate` of caps that block every day, against `json.loads` of the lines."""
+    ledger = Home(root).spend_dir("hermes") / "spend.jsonl"
+    changes = {"hourly_usd": Decimal("0.2"), "daily_usd": Decimal("2.2"), "warn_at": Decimal("0.9")}
+
+    def load() -> None:
+        with ledger.open() as file:
+            for line in file:
+                json.loads(line)
+
+    base, ours = in_turns(3, load, lambda: simulate(Home(root), "hermes", changes))
+    report("simulate over 1,000,000 rows", "json.loads of each line", ours / base, "<= 1.5x")
+
+
 def recording(root: Path) -> None:
     """Charges through the library against a bare write and fsync of the same bytes."""
     account = Account(Home(root), "hermes")
@@ -137,6 +151,7 @@ def main() -> None:
         print(f"{'what':<58} {'base':<32} {'ratio':>7}   figure to reach")
         gate(roots)
         first_scan(roots[LARGE])
+        replay(roots[LARGE])
         recording(roots[SMALL])
 
 
