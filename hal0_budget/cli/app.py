@@ -20,18 +20,9 @@ PROGRAM = "hal0-budget"
 # A command's name is the name of its module and of the function in it. Each is imported when it
 # is asked for, so that the gate never pays for the others.
 COMMANDS = (
-    "init",
-    "show",
-    "set",
-    "check",
-    "charge",
-    "reserve",
-    "release",
-    "run",
-    "void",
-    "verify",
-    "simulate",
-)
+    "init", "show", "set", "check", "charge", "reserve", "release", "run", "void", "verify", "simulate",
+    "completion",
+)  # fmt: skip
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
