@@ -23,10 +23,10 @@ def completion(
         ),
     ] = None,
 ) -> Result:
-    """Print the script that completes commands, options and persona names in a shell.
+    """Print the completion script of a shell.
 
-    Load it with: eval "$(hal0-budget completion bash)", the same in zsh after compinit, or
-    hal0-budget completion fish | source.
+    It completes commands, options and persona names. Load it with: eval "$(hal0-budget completion bash)",
+    the same in zsh after compinit, or hal0-budget completion fish | source.
     """
     if typed is not None:
         # So the script asks: the words typed after the program's name, the last one unfinished.
