@@ -229,7 +229,7 @@ def typed_into(shell: list[str], keys: str, until: str, env: dict[str, str]) -> 
 
 SHELLS = {
     "bash": (["bash", "--norc", "--noprofile", "-i"], ""),
-    "zsh": (["zsh", "-f", "-i"], "autoload -Uz compinit; compinit -D; "),
+    "zsh": (["zsh", "-f", "-i"], "autoload -Uz compinit; compinit -u -D; "),
 }
 
 

@@ -23,6 +23,7 @@ BANNED = {
     "rich", "pydantic", "tomlkit", "asyncio", "importlib.metadata", "tomli_w", "hypothesis",
     "click", "tempfile", "tomllib", "logging", "email", "http", "socket", "ssl",
     "multiprocessing", "concurrent", "hal0_budget.setup", "hal0_budget.cli.table", "hal0_budget.cli.set",
+    "hal0_budget.cli.caps", "hal0_budget.cli.candidates", "hal0_budget.replay", "hal0_budget.dates",
 }  # fmt: skip
 
 HOT = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, Home, Row, simulate
+from hal0_budget.errors import InvalidBudget
 from hal0_budget.simulation import NAMED_CALLS
 from hal0_budget.store.ledger import BLOCK
 from tests.conftest import NOON, Cli, put_ledger
@@ -170,6 +173,36 @@ def test_what_cannot_be_told_is_refused(cli: Cli, args: tuple[str, ...], code: i
     done = cli("simulate", *args)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
+
+
+def test_library_refuses_what_no_budget_can_hold(home: Home) -> None:
+    for changes in ({"dialy_usd": D(1)}, {"daily_usd": D(-1)}, {"warn_at": D(2)}):
+        with pytest.raises(InvalidBudget):
+            simulate(home, "hermes", changes)
+
+
+def test_replaced_caps_do_not_need_sound_ones(cli: Cli, home: Home) -> None:
+    path = home.persona_file("hermes")
+    path.write_text(path.read_text().replace("[persona.budget]", "[persona.budget]\ndaily_usd = -1"))
+    assert cli("simulate", "hermes", "--weekly", "1").returncode == 65
+    assert cli("simulate", "hermes", "--weekly", "1", "--replace").returncode == 0
+
+
+def test_hostile_names_of_models_are_escaped(cli: Cli, ledger: Path) -> None:
+    ledger.write_bytes(Row(NOON, "hermes", "cli", "\x1b[2J\u202e", D(1), "r").line())
+    text = cli("simulate", "hermes", "--daily", "0").stdout
+    assert "\\x1b[2J\\u202e" in text
+    assert text.replace("\n", "").isprintable()
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_ledger_and_persona_are_opened_for_reading_alone(spending: Cli, ledger: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    tracer = ("strace", "-f", "-qq", "-o", str(trace), "-e", "trace=%file")
+    assert spending("simulate", "hermes", "--daily", "0", prefix=tracer).returncode == 0
+    calls = [line for line in trace.read_text().splitlines() if f'{ledger}"' in line or "hermes.toml" in line]
+    assert calls
+    assert not [line for line in calls if re.search("O_WRONLY|O_RDWR|O_CREAT|rename|unlink|truncate", line)]
 
 
 def test_ledger_that_is_gone_is_refused(spending: Cli, ledger: Path) -> None:
