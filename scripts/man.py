@@ -71,7 +71,8 @@ def command(program: Any, above: typer.Context, name: str) -> Iterator[str]:
     yield ".PP"
     yield from paragraphs(found.help)
     yield from parameters(found, context, common)
-    also = [param.opts[0] for param in found.get_params(context) if common & {*param.opts}]
+    # The longest name: those of --help come in any order.
+    also = [max(param.opts, key=len) for param in found.get_params(context) if common & {*param.opts}]
     yield ".PP"
     yield from text(f"Also {', '.join(also)}.")
 
