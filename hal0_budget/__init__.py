@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from hal0_budget.results import WindowState as WindowState
     from hal0_budget.setup import Created as Created
     from hal0_budget.setup import init as init
+    from hal0_budget.simulation import Simulation as Simulation
+    from hal0_budget.simulation import simulate as simulate
     from hal0_budget.store.holds import Hold as Hold
     from hal0_budget.store.layout import Home as Home
     from hal0_budget.store.rows import Row as Row
@@ -64,6 +66,8 @@ _HOMES = {
     "report": "reports",
     "Created": "setup",
     "init": "setup",
+    "Simulation": "simulation",
+    "simulate": "simulation",
     "Hold": "store.holds",
     "Home": "store.layout",
     "Row": "store.rows",

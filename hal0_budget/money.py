@@ -7,7 +7,8 @@ digits, so every sum and product goes through `EXACT`, which raises before it wo
 from __future__ import annotations
 
 import re
-from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from collections.abc import Iterable
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
 
 EXACT = Context(prec=800, traps=[Inexact, InvalidOperation, Overflow])
 ZERO = Decimal(0)
@@ -72,12 +73,10 @@ def multiply(left: Decimal, right: Decimal) -> Decimal:
     return EXACT.multiply(left, right)
 
 
-def total(amounts: list[Decimal]) -> Decimal:
+def total(amounts: Iterable[Decimal]) -> Decimal:
     """The exact sum of all `amounts`."""
-    result = ZERO
-    for amount in amounts:
-        result = EXACT.add(result, amount)
-    return result
+    with localcontext(EXACT):
+        return sum(amounts, ZERO)
 
 
 def plain(amount: Decimal) -> str:

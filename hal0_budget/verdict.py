@@ -47,6 +47,23 @@ class Finding(NamedTuple):
     reason: str
 
 
+class Limit(NamedTuple):
+    """A cap as it stands: the most USD that still fit, and the least that reach `warn_at`, if any."""
+
+    window: Window
+    cap: Decimal
+    fits: Decimal
+    warns: Decimal | None
+
+    def is_breached(self, estimate: Decimal | None) -> bool:
+        """Whether a call of `estimate` USD does not fit; without one: whether nothing is left."""
+        return self.fits == 0 if estimate is None else estimate > self.fits
+
+    def is_near(self, estimate: Decimal | None) -> bool:
+        """Whether a call of `estimate` USD reaches `warn_at`; without one: whether it is reached."""
+        return self.warns is not None and (estimate or ZERO) >= self.warns
+
+
 class Verdict(NamedTuple):
     """Allow, warn or block; why (None where nothing binds); and every cap that is breached."""
 
@@ -83,17 +100,25 @@ def remaining(cap: Decimal, used: Decimal) -> Decimal:
     return max(ZERO, subtract(cap, max(ZERO, used)))
 
 
-def _breaches(scope: Scope, estimate: Decimal | None) -> list[Finding]:
+def limits(budget: Budget, usage: Usage) -> list[Limit]:
+    """What the caps of `budget` leave, in the order in which they are tried."""
     found = []
     for window in WINDOWS:
-        cap = scope.budget.caps.get(window)
+        cap = budget.caps.get(window)
         if cap is None:
             continue
-        left = remaining(cap, scope.usage.of(window))
-        breached = left == 0 if estimate is None else estimate > left
-        if breached:
-            found.append(Finding(scope.name, window, _breach_reason(scope, window, cap, estimate)))
+        used = usage.of(window)
+        warns = None if budget.warn_at is None else subtract(multiply(cap, budget.warn_at), used)
+        found.append(Limit(window, cap, remaining(cap, used), warns))
     return found
+
+
+def _breaches(scope: Scope, estimate: Decimal | None) -> list[Finding]:
+    return [
+        Finding(scope.name, limit.window, _breach_reason(scope, limit.window, limit.cap, estimate))
+        for limit in limits(scope.budget, scope.usage)
+        if limit.is_breached(estimate)
+    ]
 
 
 def _breach_reason(scope: Scope, window: Window, cap: Decimal, estimate: Decimal | None) -> str:
@@ -114,12 +139,9 @@ def _near(scope: Scope, estimate: Decimal | None) -> list[Finding]:
     if share is None:
         return []
     found = []
-    for window in WINDOWS:
-        cap = scope.budget.caps.get(window)
-        if cap is None:
-            continue
-        reached = add(scope.usage.of(window), estimate or ZERO)
-        if reached >= multiply(cap, share):
-            reason = f"{label(window)} use {dollars(reached)} reaches {percent(share)} of cap {dollars(cap)}"
-            found.append(Finding(scope.name, window, reason))
+    for limit in limits(scope.budget, scope.usage):
+        if limit.is_near(estimate):
+            reached = dollars(add(scope.usage.of(limit.window), estimate or ZERO))
+            what = f"{label(limit.window)} use {reached} reaches {percent(share)} of cap {dollars(limit.cap)}"
+            found.append(Finding(scope.name, limit.window, what))
     return found

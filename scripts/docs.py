@@ -1,4 +1,4 @@
-"""Write the generated part of docs/commands.md: what each command says of itself."""
+"""Write what is generated of the docs: the page of the commands, and the manual page."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from hal0_budget.cli.app import COMMANDS, PROGRAM
+from scripts import man
 
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
 INTRODUCTION = """\
@@ -19,7 +20,7 @@ goes to stdout, everything else to stderr. This page is what `--help` says; `scr
 
 
 def page() -> str:
-    """The whole page."""
+    """The whole page of the commands: what each says of itself."""
     sections = [INTRODUCTION, *(section(command) for command in ("", *COMMANDS))]
     return "\n".join(sections)
 
@@ -40,3 +41,4 @@ def section(command: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
+    man.PAGE.write_text(man.page())

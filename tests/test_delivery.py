@@ -40,6 +40,8 @@ COMMANDS = {
     "show hermes --color always": 0,
     "init": 0,
     "set hermes --weekly 3": 0,
+    "simulate hermes --daily 0.05": 0,
+    "completion bash": 0,
     "check nobody": 66,
     "bogus": 64,
     "--help": 0,

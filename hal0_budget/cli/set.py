@@ -8,39 +8,37 @@ from typing import Annotated
 import typer
 
 from hal0_budget.account import Account
-from hal0_budget.budget import CAP_KEYS
 from hal0_budget.cli.answer import statement_body
+from hal0_budget.cli.caps import (
+    Daily,
+    HardCap,
+    Hourly,
+    Lifetime,
+    Monthly,
+    PerCall,
+    WarnAt,
+    Weekly,
+    changes_of,
+)
 from hal0_budget.cli.options import Agent, AsJson, LockWait, Persona, PersonasDir, Quiet, Root, home_of
 from hal0_budget.cli.render import Result
-from hal0_budget.errors import InvalidBudget, UsageError
-from hal0_budget.money import parse_usd, plain
+from hal0_budget.errors import UsageError
+from hal0_budget.money import plain
 from hal0_budget.results import Revision
 from hal0_budget.store.lock import DEFAULT_TIMEOUT
-
-
-def _cap_option(option: str, what: str) -> typer.models.OptionInfo:
-    info: typer.models.OptionInfo = typer.Option(
-        option, metavar="USD|none", help=f"Cap on {what}.", show_default=False
-    )
-    return info
+from hal0_budget.windows import Window
 
 
 def set(  # noqa: A001, the command's name
     persona: Persona,
-    per_call: Annotated[str | None, _cap_option("--per-call", "one call")] = None,
-    hourly: Annotated[str | None, _cap_option("--hourly", "each hour")] = None,
-    daily: Annotated[str | None, _cap_option("--daily", "each day")] = None,
-    weekly: Annotated[str | None, _cap_option("--weekly", "each ISO week")] = None,
-    monthly: Annotated[str | None, _cap_option("--monthly", "each calendar month")] = None,
-    lifetime: Annotated[str | None, _cap_option("--lifetime", "all time")] = None,
-    hard_cap: Annotated[
-        bool | None,
-        typer.Option("--hard-cap/--warn-only", help="A breach blocks, or only warns.", show_default=False),
-    ] = None,
-    warn_at: Annotated[
-        str | None,
-        typer.Option("--warn-at", metavar="SHARE|none", help="Warn from this share of a cap, as 0.8."),
-    ] = None,
+    per_call: PerCall = None,
+    hourly: Hourly = None,
+    daily: Daily = None,
+    weekly: Weekly = None,
+    monthly: Monthly = None,
+    lifetime: Lifetime = None,
+    hard_cap: HardCap = None,
+    warn_at: WarnAt = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Remove every cap and setting that is not named.")
     ] = False,
@@ -57,20 +55,11 @@ def set(  # noqa: A001, the command's name
     Changes those that are named, in the budget table of the persona's file and nowhere else; `none`
     removes one.
     """
-    given = {
-        CAP_KEYS["per_call"]: ("--per-call", per_call),
-        CAP_KEYS["hourly"]: ("--hourly", hourly),
-        CAP_KEYS["daily"]: ("--daily", daily),
-        CAP_KEYS["weekly"]: ("--weekly", weekly),
-        CAP_KEYS["monthly"]: ("--monthly", monthly),
-        CAP_KEYS["lifetime"]: ("--lifetime", lifetime),
-        "warn_at": ("--warn-at", warn_at),
-    }
-    changes: dict[str, Decimal | bool | None] = {
-        key: _amount(option, text) for key, (option, text) in given.items() if text is not None
-    }
-    if hard_cap is not None:
-        changes["hard_cap"] = hard_cap
+    caps: dict[Window, str | None] = {
+        "per_call": per_call, "hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly,
+        "lifetime": lifetime,
+    }  # fmt: skip
+    changes = changes_of(caps, hard_cap, warn_at)
     if not changes and not replace:
         raise UsageError("nothing to set: name a cap, as in --daily 5, or --hard-cap, --warn-only, --warn-at")
     account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
@@ -80,15 +69,6 @@ def set(  # noqa: A001, the command's name
         lines=_lines(persona, revision, dry_run=dry_run),
         warnings=revision.warnings,
     )
-
-
-def _amount(option: str, text: str) -> Decimal | None:
-    if text == "none":
-        return None
-    try:
-        return parse_usd(text)
-    except ValueError as error:
-        raise InvalidBudget(f"{option} {text!r} is neither an amount nor none: {error}") from None
 
 
 def _body(persona: str, revision: Revision, *, dry_run: bool) -> dict[str, object]:

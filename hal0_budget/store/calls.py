@@ -1,0 +1,124 @@
+"""Every call of an open ledger, in the order of its lines, hour by hour: memory stays flat."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from decimal import Decimal
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
+
+from hal0_budget.store.ledger import BLOCK
+from hal0_budget.store.rows import Unreadable, is_hour, parse_row, plain_costs, plain_rows
+
+# Passes on the first bytes of the blocks to read, one by one, so that somebody may count them.
+Progress = Callable[[Sequence[int]], Iterator[int]]
+
+
+class Calls(NamedTuple):
+    """Rows that follow each other in one UTC hour, such as `2026-05-29T13`.
+
+    Each has its USD, its line, and that line's number from 1; and its cost source, empty where it has
+    none, if any of them has one.
+    """
+
+    hour: str
+    usd: Sequence[Decimal]
+    lines: Sequence[bytes]
+    numbers: Sequence[int]
+    sources: Sequence[str]
+
+
+def calls(fd: int, size: int, progress: Progress = iter) -> Iterator[Calls]:
+    """The calls in the first `size` bytes of an open ledger: neither voids, nor what was voided.
+
+    What is unreadable is passed over. Reads twice, first for the voids alone; memory grows with
+    their number only. Raises OSError.
+    """
+    voided = _voided(fd, size)
+    number = 1
+    for block in _blocks(fd, size, progress):
+        lines, text = block.split(b"\n")[:-1], block.decode("latin-1")
+        numbers: Sequence[int] = range(number, number + len(lines))
+        number += len(lines)
+        # The costs alone are found in half the time.
+        rows = plain_rows(text) if voided or '"cost_source"' in text else plain_costs(text)
+        are_plain = len(rows) == len(lines) and all(map(is_hour, {row[0] for row in rows}))
+        if not are_plain or any(row[2] in voided for row in rows if voided):
+            rows, lines, numbers = _picked(lines, numbers, voided)
+        yield from _by_hour(rows, lines, numbers)
+
+
+def _by_hour(
+    rows: Sequence[tuple[str, ...]], lines: Sequence[bytes], numbers: Sequence[int]
+) -> Iterator[Calls]:
+    place = 0
+    for hour, group in groupby(rows, itemgetter(0)):
+        found = list(group)
+        usd = list(map(Decimal, map(itemgetter(1), found)))
+        sources = [row[3] for row in found] if found[0][3:] else []
+        end = place + len(found)
+        yield Calls(hour, usd, lines[place:end], numbers[place:end], sources)
+        place = end
+
+
+def _picked(
+    lines: Sequence[bytes], numbers: Sequence[int], voided: Counter[str]
+) -> tuple[list[tuple[str, ...]], list[bytes], list[int]]:
+    """The calls among `lines`, as `plain_rows` has them, with their lines and numbers."""
+    found: list[tuple[str, ...]] = []
+    places: list[int] = []
+    for place, line in enumerate(lines):
+        row = _row(line)
+        if row is None:
+            continue
+        if voided[row[2]]:
+            voided[row[2]] -= 1
+            continue
+        found.append(row)
+        places.append(place)
+    return found, [lines[place] for place in places], [numbers[place] for place in places]
+
+
+def _row(line: bytes) -> tuple[str, ...] | None:
+    """Hour, cost, request id and cost source of a line; None where it is no row, or a void."""
+    plain = plain_rows(line.decode("latin-1") + "\n")
+    if plain and is_hour(plain[0][0]):
+        return plain[0]
+    with suppress(Unreadable):
+        row = parse_row(line)
+        if row.voids is None:
+            return row.ts.isoformat()[:13], str(row.cost_usd), row.request_id, row.cost_source or ""
+    return None
+
+
+def _voided(fd: int, size: int) -> Counter[str]:
+    """How many rows of each request id were taken back."""
+    found: Counter[str] = Counter()
+    for block in _blocks(fd, size, iter):
+        # A key that is written with escapes is the same key.
+        if b'"voids"' not in block and b"\\" not in block:
+            continue
+        for line in block.split(b"\n"):
+            if b'"voids"' in line or b"\\" in line:
+                with suppress(Unreadable):
+                    voids = parse_row(line).voids
+                    if voids is not None:
+                        found[voids] += 1
+    return found
+
+
+def _blocks(fd: int, size: int, progress: Progress) -> Iterator[bytes]:
+    """The first `size` bytes of a file in blocks of whole lines; the last one may lack its newline."""
+    rest = b""
+    for first in progress(range(0, size, BLOCK)):
+        block = rest + os.pread(fd, min(BLOCK, size - first), first)
+        end = block.rfind(b"\n") + 1
+        rest = block[end:]
+        if end:
+            yield block[:end]
+    if rest:
+        yield rest + b"\n"
