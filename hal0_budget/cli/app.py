@@ -19,7 +19,10 @@ PROGRAM = "hal0-budget"
 
 # A command's name is the name of its module and of the function in it. Each is imported when it
 # is asked for, so that the gate never pays for the others.
-COMMANDS = ("init", "show", "set", "check", "charge", "reserve", "release", "run", "void", "verify")
+COMMANDS = (
+    *("init", "show", "set", "check", "charge", "reserve", "release", "run", "void"),
+    *("log", "watch", "verify"),
+)
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
