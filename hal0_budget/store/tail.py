@@ -37,7 +37,7 @@ class Tail:
         self.path = path
         self._last = last
         self._since = "" if since is None else since.isoformat()
-        self._voided: set[str] = set()
+        self._voided: frozenset[str] = frozenset()
         self._is_begun = False
         self._fd: int | None = None
         self._at = 0
@@ -81,15 +81,17 @@ class Tail:
             yield from self._gained(self._fd)
 
     def _begin(self, fd: int) -> int:
-        """The byte at which the last rows begin; takes what later rows take back on the way there."""
+        """The byte at which the last rows of an open ledger begin; what takes one of them back is noted."""
+        at = 0 if self._last is None else self._begin_of(fd, self._last)
+        self._voided = _voided_from(fd, at)
+        return at
+
+    def _begin_of(self, fd: int, last: int) -> int:
         size, found = os.fstat(fd).st_size, 0
         for byte, line, day in _backwards(fd, size):
-            if found == self._last:
+            if found == last:
                 return min(byte + len(line) + 1, size)
-            if day is not None:
-                found += day >= self._since
-                if b'"voids"' in line:
-                    self._voided.add(parse_row(line).voids or "")
+            found += day is not None and day >= self._since
         return 0
 
     def _gained(self, fd: int) -> Iterator[Entry | str]:
@@ -99,7 +101,7 @@ class Tail:
             self._at, self._told = 0, b""
         while True:
             block = os.pread(fd, BLOCK, self._at)
-            end = block.rfind(b"\n") + 1
+            end = _end_of_lines(block, self._at)
             for line, day in _dated(block[:end]):
                 byte, self._at = self._at, self._at + len(line) + 1
                 told, self._told = self._told, b""
@@ -107,8 +109,6 @@ class Tail:
                     yield from self._given(byte, line, day)
             if len(block) < BLOCK:
                 break
-            if not end:
-                raise NotALedger(f"the line at byte {self._at} is longer than {BLOCK} bytes")
         fragment = block[end:]
         if fragment != self._told and whole_object(fragment) is not None:
             self._told = fragment
@@ -134,6 +134,32 @@ def _has_its_name(path: Path, fd: int) -> bool:
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(fd))
     except (FileNotFoundError, NotADirectoryError):
         return True
+
+
+def _voided_from(fd: int, at: int) -> frozenset[str]:
+    """The request ids that the rows of an open ledger take back, from the byte `at` on. Raises NotALedger."""
+    found = set()
+    while True:
+        block = os.pread(fd, BLOCK, at)
+        if b'"voids"' in block:
+            for line in block.split(b"\n"):
+                if b'"voids"' in line:
+                    with suppress(Unreadable):
+                        found.add(parse_row(line).voids)
+        if len(block) < BLOCK:
+            return frozenset(voided for voided in found if voided)
+        at += _end_of_lines(block, at)
+
+
+def _end_of_lines(block: bytes, at: int) -> int:
+    """How many bytes of a block that was read at the byte `at` are whole lines.
+
+    Raises NotALedger where a line fills the block.
+    """
+    end = block.rfind(b"\n") + 1
+    if not end and len(block) == BLOCK:
+        raise NotALedger(f"the line at byte {at} is longer than {BLOCK} bytes")
+    return end
 
 
 def _dated(block: bytes) -> Iterator[tuple[bytes, str | None]]:
