@@ -39,8 +39,8 @@ def play(view: View, *, color: bool) -> int:
     try:
         screen.enter()
         while True:
-            columns, lines = screen.size()
-            screen.draw(view.frame(columns, lines, color=color), columns)
+            size = screen.size()
+            screen.draw(view.frame(*size, color=color), size)
             if screen.pressed(_PAUSE) & _QUIT:
                 return 0
     except (OSError, termios.error) as error:
@@ -66,8 +66,9 @@ class Screen:
         self._keys = keys.fileno() if keys is not None and keys.isatty() else None
         self._before = None if self._keys is None else termios.tcgetattr(self._keys)
         self._drawn: list[str] = []
-        self._columns = 0
+        self._size = (0, 0)
         self._is_new = True
+        self._is_taken = False
 
     def enter(self) -> None:
         """Take the terminal, now and after each time that it was suspended."""
@@ -87,17 +88,17 @@ class Screen:
         columns, lines = os.get_terminal_size(self._out.fileno())
         return (columns or _FALLBACK[0], lines or _FALLBACK[1])
 
-    def draw(self, lines: list[str], columns: int) -> None:
-        """Make these the lines on the screen."""
+    def draw(self, lines: list[str], size: tuple[int, int]) -> None:
+        """Make these the lines on the screen, which has that size."""
         text = ""
-        if self._is_new or columns != self._columns:
+        if self._is_new or size != self._size:
             self._is_new, self._drawn, text = False, [], _CLEAR
         height = max(len(lines), len(self._drawn))
         old, new = ([*side, *[""] * (height - len(side))] for side in (self._drawn, lines))
         for number, (before, line) in enumerate(zip(old, new, strict=True), start=1):
             if before != line:
                 text += f"\x1b[{number};1H\x1b[2K{line}"
-        self._drawn, self._columns = lines, columns
+        self._drawn, self._size = lines, size
         self._write(text)
 
     def pressed(self, seconds: float) -> frozenset[int]:
@@ -115,10 +116,11 @@ class Screen:
     def _take(self) -> None:
         if self._keys is not None:
             tty.setcbreak(self._keys, termios.TCSADRAIN)
-        self._is_new = True
+        self._is_new = self._is_taken = True
         self._write(_ENTER)
 
     def _give_back(self) -> None:
+        self._is_taken = False
         with suppress(OSError, termios.error):
             if self._keys is not None and self._before is not None:
                 termios.tcsetattr(self._keys, termios.TCSADRAIN, self._before)
@@ -131,11 +133,14 @@ class Screen:
             data = data[os.write(self._out.fileno(), data) :]
 
     def _suspend(self, _number: int, _frame: object) -> None:
-        """Ctrl-Z: the shell gets its terminal first, and we ours when we go on."""
+        """Ctrl-Z: the shell gets its terminal first, and we get it when we go on."""
         self._give_back()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, self._suspend)
+        # Where no shell waits, the kernel does not stop us, and nobody lets us go on.
+        if not self._is_taken:
+            self._take()
 
     def _resume(self, _number: int, _frame: object) -> None:
         self._take()
