@@ -11,10 +11,11 @@ import subprocess
 import termios
 import time
 
+import pyte
+
 from tests.conftest import Cli
 
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
-CODE = re.compile(r"\x1b\[(\??[0-9;]*)([A-Za-z])")
 STYLE = re.compile(r"\x1b\[[0-9;]+m")
 
 
@@ -23,8 +24,8 @@ class Terminal:
 
     def __init__(self, cli: Cli, command: tuple[str, ...], columns: int, lines: int, **env: str) -> None:
         self._ours, self.theirs = os.openpty()
-        self._lines: dict[int, str] = {}
-        self._row = 1
+        self._screen = pyte.Screen(columns, lines)
+        self._stream = pyte.Stream(self._screen)
         self.written = ""
         self.resize(columns, lines)
         self.before = termios.tcgetattr(self.theirs)
@@ -39,9 +40,8 @@ class Terminal:
         )
 
     def resize(self, columns: int, lines: int) -> None:
-        self.columns, self.height = columns, lines
+        self._screen.resize(lines, columns)
         fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        self._lines = {number: line for number, line in self._lines.items() if number <= lines}
 
     def press(self, keys: str) -> None:
         os.write(self._ours, keys.encode())
@@ -56,28 +56,14 @@ class Terminal:
                 break  # so a terminal says that everybody has gone
         text = new.decode()
         self.written += text
-        self._show(text)
+        self._stream.feed(text)
         return text
-
-    def _show(self, text: str) -> None:
-        for part in re.split(r"(\x1b\[\??[0-9;]*[HJK])", text):
-            code = CODE.fullmatch(part)
-            if code is None:
-                self._lines[self._row] = self._lines.get(self._row, "") + STYLE.sub("", part)
-            elif code[2] == "J":
-                self._lines = {}
-            elif code[2] == "H":
-                self._row = int(code[1].partition(";")[0] or 1)
-            else:
-                self._lines[self._row] = ""
 
     @property
     def screen(self) -> list[str]:
-        """The lines on the screen, without styles and what takes and leaves it."""
+        """The lines on the screen, without what is blank at their ends."""
         self.read()
-        lines = [CODE.sub("", self._lines.get(number, "")) for number in range(1, self.height + 1)]
-        assert max(map(len, lines)) <= self.columns
-        return lines
+        return [line.rstrip() for line in self._screen.display]
 
     def shows(self, *texts: str) -> list[str]:
         """Wait until all these are on the screen; the screen then."""

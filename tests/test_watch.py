@@ -184,7 +184,7 @@ def test_damage_is_shown_and_the_view_goes_on(watch: Watch, home: Home, ledger: 
     ledger.write_bytes(b"")
     terminal.shows("hermes: cannot be told", "is shorter (0 bytes) than its checkpoint", "coder: no caps")
     ledger.write_bytes(whole + b"junk\n")
-    terminal.shows("hermes: a breach blocks", "warning: ", "is unreadable: not JSON")
+    terminal.shows("hermes: a breach blocks", "warning:", "is unreadable: not JSON")
     file = home.persona_file("coder")
     file.write_text("[")
     terminal.shows("coder: cannot be told", "hermes: a breach blocks")

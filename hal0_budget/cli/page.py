@@ -62,7 +62,8 @@ class Page:
 
     def _header(self, agent: str, now: datetime) -> list[Text]:
         parts = [Text(f"agent {agent}", "bold"), Text(f"{now:%Y-%m-%d %H:%MZ}", "dim")]
-        return packed(parts, self._columns, 0, [Text("q quits", "dim")])[:2]
+        header = packed(parts, self._columns, 0, [Text("q quits", "dim")])
+        return [*header, Text("")] if self._lines >= _HIGH else header
 
     def _stacked(self, personas: Sequence[Watched], blocks: list[list[Text]], room: int) -> list[Text]:
         """The blocks that fit below each other, apart where there is room for that, and what is left out."""
@@ -143,8 +144,8 @@ class Page:
             styled(f"{row.model:<{widths.model}}"),
         ]
         extras = [styled(f"{row.surface:<{widths.surface}}", "dim")]
-        if row.cost_source:
-            extras.append(styled(row.cost_source, source_style(row)))
+        if widths.source:
+            extras.append(styled(f"{row.cost_source or '':<{widths.source}}", source_style(row)))
         extras.append(styled(row.request_id, "dim"))
         extras += (Text(cell.text, cell.style) for cell in notes(entry))
         return packed(parts, self._columns, 2 * _INDENT, extras)
@@ -166,6 +167,7 @@ class _Widths:
         self.name = max((len(persona.name) for persona in personas), default=0)
         self.cost = _most(dollars(entry.row.cost_usd) for entry in entries)
         self.model = _most(entry.row.model for entry in entries)
+        self.source = _most(entry.row.cost_source or "" for entry in entries)
         self.surface = _most(entry.row.surface for entry in entries)
 
 

@@ -116,8 +116,7 @@ class Budgets:
             if entries is not None:
                 changed = True
                 came += [(watched.name, entry) for entry in entries]
-        # Together they come in the order of their time; afterwards in that of their coming.
-        self._rows.extend(sorted(came, key=lambda row: row[1].row.ts) if not self._rows else came)
+        self._rows.extend(sorted(came, key=lambda row: row[1].row.ts))
         return changed
 
     def _present(self) -> tuple[str, ...]:
