@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench prove format clean
+.PHONY: demo test bench prove screenshots format clean
 
 demo: .venv/made
 	$(BIN)/python scripts/demo.py
@@ -19,6 +19,10 @@ bench: .venv/made
 # Every proof, at its full figure where it has one; takes a quarter of an hour, and strace.
 prove: .venv/made
 	$(BIN)/python scripts/prove.py
+
+# Pictures for the docs; takes Chromium and pngquant.
+screenshots: .venv/made
+	$(BIN)/python scripts/screenshots.py
 
 format: .venv/made
 	$(BIN)/ruff format .

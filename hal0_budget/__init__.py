@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from hal0_budget.store.layout import Home as Home
     from hal0_budget.store.rows import Row as Row
     from hal0_budget.store.sums import Sum as Sum
+    from hal0_budget.store.tail import Entry as Entry
+    from hal0_budget.store.tail import Tail as Tail
     from hal0_budget.verdict import Scope as Scope
     from hal0_budget.verdict import Usage as Usage
     from hal0_budget.verdict import Verdict as Verdict
@@ -72,6 +74,8 @@ _HOMES = {
     "Home": "store.layout",
     "Row": "store.rows",
     "Sum": "store.sums",
+    "Entry": "store.tail",
+    "Tail": "store.tail",
     "Scope": "verdict",
     "Usage": "verdict",
     "Verdict": "verdict",

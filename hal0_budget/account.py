@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from hal0_budget.windows import utc_now
 
 if TYPE_CHECKING:
     from hal0_budget.books import Books
+    from hal0_budget.store.tail import Tail
 
 DEFAULT_TTL = timedelta(minutes=15)
 LONGEST_TTL = timedelta(hours=24)
@@ -177,6 +178,22 @@ class Account:
             self._require_persona()
             with self._recording(self.clock()) as books:
                 return books.void(request_id, reason)
+
+    def holds(self) -> tuple[Hold, ...]:
+        """The open holds, oldest first; of a damaged journal those before the damage, which `show` names."""
+        with _os_errors():
+            self._require_persona()
+            return self._ledger.open_holds(self.clock())
+
+    def tail(self, last: int | None = None, since: date | None = None) -> Tail:
+        """The `last` rows (None for all) of days from `since` on (UTC), and those that come: see `Tail`.
+
+        Raises PersonaNotFound, AgentUnknown.
+        """
+        from hal0_budget.store.tail import Tail
+
+        self._require_persona()
+        return Tail(self._ledger.path, last, since)
 
     def set_budget(
         self, changes: Mapping[str, Decimal | bool | None], *, replace: bool = False, dry_run: bool = False

@@ -86,8 +86,9 @@ def plain(amount: Decimal) -> str:
 
 def dollars(amount: Decimal) -> str:
     """The amount as a person reads it: every digit kept, at least four decimal places."""
-    whole, _, places = plain(amount).partition(".")
-    return f"${whole}.{places.rstrip('0').ljust(_SHOWN_PLACES, '0')}"
+    sign = "-" if amount < 0 else ""
+    whole, _, places = plain(amount.copy_abs()).partition(".")
+    return f"{sign}${whole}.{places.rstrip('0').ljust(_SHOWN_PLACES, '0')}"
 
 
 def percent(share: Decimal) -> str:

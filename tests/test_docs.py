@@ -74,7 +74,7 @@ def test_readme_commands_print_what_it_says(tmp_path: Path) -> None:
     run_examples("README.md", tmp_path)
 
 
-@pytest.mark.parametrize("page", ["exit-codes.md", "json.md"])
+@pytest.mark.parametrize("page", ["exit-codes.md", "json.md", "looking-on.md"])
 def test_commands_of_the_docs_print_what_they_say(page: str, tmp_path: Path) -> None:
     setup = "export HAL0_BUDGET_ROOT=$HOME; hal0-budget init -q; hal0-budget set hermes --daily 5 -q\n"
     run_examples(page, tmp_path, setup)

@@ -94,7 +94,7 @@ def test_narrow_terminal_shows_a_list_that_fits_with_its_bars(spending: Cli) -> 
     lines = ESCAPE.sub("", on_terminal(spending, "show", "hermes", columns=40)).splitlines()
     assert max(map(len, lines)) <= 40
     assert "daily     ██████████░░  85%" in lines
-    assert "  left  $0.1499999999999" in lines
+    assert "          left $0.1499999999999" in lines
 
 
 def test_colour_is_a_matter_of_whole_lines_and_ends_with_them(spending: Cli) -> None:

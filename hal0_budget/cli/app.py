@@ -21,7 +21,7 @@ PROGRAM = "hal0-budget"
 # is asked for, so that the gate never pays for the others.
 COMMANDS = (
     *("init", "show", "set", "check", "charge", "reserve", "release", "run", "void"),
-    *("report", "simulate", "verify", "completion"),
+    *("log", "watch", "report", "simulate", "verify", "completion"),
 )
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}

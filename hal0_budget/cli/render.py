@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import select
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from hal0_budget.cli.answer import ALLOW, BLOCK, WARN, headline
 from hal0_budget.cli.options import Output
@@ -17,16 +18,21 @@ from hal0_budget.money import dollars, plain
 from hal0_budget.results import Statement
 from hal0_budget.windows import label
 
+if TYPE_CHECKING:
+    from hal0_budget.cli.screen import View
+    from hal0_budget.store.tail import Entry
+
 _NAGIOS = {ALLOW: (0, "OK"), WARN: (1, "WARNING"), BLOCK: (2, "CRITICAL")}
 _NAGIOS_UNKNOWN = (3, "UNKNOWN")
 
 
 class Result(NamedTuple):
-    """What a command has to say: one JSON object, or lines and statements; and its exit code.
+    """What a command has to say: one JSON object, or lines, statements and rows; and its exit code.
 
     `notes`, `warnings` and `errors` go to stderr, errors even where it is to be quiet; `perfdata`
     is for `--format nagios` alone. `document` makes the text of a whole page, and is told whether a
-    person looks at it in colour.
+    person looks at it in colour. `more` are results that come one after the other, each delivered
+    before the next is waited for; `view` is shown on the terminal until a person quits it.
     """
 
     data: Mapping[str, Any]
@@ -38,13 +44,35 @@ class Result(NamedTuple):
     exit_code: int = 0
     perfdata: Sequence[str] = ()
     document: Callable[[bool], str] | None = None
+    rows: Sequence[Entry] = ()
+    more: Iterable[Result] = ()
+    view: View | None = None
 
 
 def emit(result: Result, output: Output) -> int:
-    """Print a result as `output` says; the exit code it ends in.
+    """Print a result as `output` says, then those that follow it; the exit code it ends in.
 
     Raises WriteFailed where the answer could not be delivered.
     """
+    if result.view is not None:
+        from hal0_budget.cli.screen import play
+
+        return play(result.view, color=_is_for_a_person(output))
+    code = _emit_one(result, output)
+    try:
+        for part in result.more:
+            _emit_one(part, output)
+            if not output.quiet:
+                _require_reader()
+    except WriteFailed as error:
+        # Whoever has read enough of a stream leaves: that is no verdict, and nothing to tell.
+        if not isinstance(error.__cause__, BrokenPipeError):
+            raise
+        return error.exit_code
+    return code
+
+
+def _emit_one(result: Result, output: Output) -> int:
     for error in result.errors:
         complain(f"hal0-budget: {error}")
     if not output.quiet:
@@ -64,6 +92,8 @@ def emit(result: Result, output: Output) -> int:
         text += _statements(result.statements, output)
     if result.document is not None:
         text += result.document(_is_for_a_person(output))
+    if result.rows:
+        text += _rows(result.rows, output)
     _deliver(text)
     return result.exit_code
 
@@ -127,6 +157,16 @@ def _statements(statements: Sequence[Statement], output: Output) -> str:
     return "\n".join(_plain_table(statement) for statement in statements)
 
 
+def _rows(entries: Sequence[Entry], output: Output) -> str:
+    if _is_for_a_person(output):
+        from hal0_budget.cli import table
+
+        return table.drawn_rows(entries, sys.stdout)
+    from hal0_budget.cli.rows import plain_line
+
+    return "".join(f"{plain_line(entry)}\n" for entry in entries)
+
+
 def _is_for_a_person(output: Output) -> bool:
     if output.color != "auto":
         return output.color == "always"
@@ -169,6 +209,14 @@ def _escaped(char: str) -> str:
 
 def _deliver(text: str) -> None:
     _write(sys.stdout, text)
+
+
+def _require_reader() -> None:
+    """Raise WriteFailed where stdout is a pipe or a terminal that nobody is left at, without writing."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if poll.poll(0):
+        raise WriteFailed("nobody reads the answer any more") from BrokenPipeError()
 
 
 def _write(stream: TextIO | None, text: str) -> None:

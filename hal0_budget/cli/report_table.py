@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hal0_budget.cli.canvas import UNBOUNDED
 from hal0_budget.cli.render import printable
 from hal0_budget.cli.report_words import (
     Sheet,
@@ -22,7 +23,7 @@ from hal0_budget.cli.report_words import (
     total_words,
     verdict_words,
 )
-from hal0_budget.cli.table import NEARLY, UNBOUNDED
+from hal0_budget.cli.table import NEARLY
 from hal0_budget.reports import Report
 
 _BAR = 12

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of `show`: a bar beside every number, in the width there is."""
+"""What a person at a terminal sees of `show` and `log`: a bar beside every number, in the width there is."""
 
 from __future__ import annotations
 
@@ -7,47 +7,73 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import TextIO
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hal0_budget.cli.answer import headline
-from hal0_budget.cli.render import printable, unconfirmed_line
+from hal0_budget.cli.canvas import Canvas, cell_text, packed, styled
+from hal0_budget.cli.render import unconfirmed_line
+from hal0_budget.cli.rows import cells
 from hal0_budget.money import add, dollars
 from hal0_budget.results import Statement, WindowState
+from hal0_budget.store.tail import Entry
 from hal0_budget.verdict import remaining
 from hal0_budget.windows import label
 
 _BAR = 12
 NEARLY = Decimal("0.8")
-UNBOUNDED = 100_000
-_COLUMNS = ("window", "", "spent", "held", "cap", "remaining", "resets at")
+_LABEL = 10
+_COLUMNS = ("window", "", "spent", "held", "cap", "remaining", "resets")
+_ROW_INDENT = 4
 
 
 def drawn(statements: Sequence[Statement], stream: TextIO) -> str:
     """The statements as a terminal shows them: a table each, or lines where a table is too wide."""
-    # Rich is told all that it would guess from the environment: colour is wanted where this is called,
-    # and a width of its own would cut long ids, and every line where COLUMNS is 0.
-    console = Console(
-        file=stream, width=UNBOUNDED, height=UNBOUNDED, force_terminal=True, color_system="standard",
-        no_color=False, highlight=False, emoji=False, markup=False,
-    )  # fmt: skip
-    blocks = console.encoding.startswith("utf")
+    canvas = Canvas(stream)
     columns = shutil.get_terminal_size().columns
-    with console.capture() as capture:
-        for number, statement in enumerate(statements):
-            if number:
-                console.print()
-            console.print(Text(printable(headline(statement)), style="bold"))
-            table = _table(statement, blocks=blocks)
-            if console.measure(table).maximum <= columns:
-                console.print(table)
-            else:
-                for line in _lines(statement, blocks=blocks):
-                    console.print(line)
-            if statement.unconfirmed:
-                console.print(Text(unconfirmed_line(statement)))
-    return capture.get()
+    blocks = []
+    for statement in statements:
+        table = _table(statement, blocks=canvas.has_blocks)
+        fits = canvas.width(table) <= columns
+        body: list[Text | Table] = [table] if fits else _lines(statement, columns, blocks=canvas.has_blocks)
+        if statement.unconfirmed:
+            body.append(Text(unconfirmed_line(statement)))
+        blocks.append(canvas.drawn(styled(headline(statement), "bold"), *body))
+    return "\n".join(blocks)
+
+
+def drawn_rows(entries: Sequence[Entry], stream: TextIO) -> str:
+    """Rows of the ledger as a terminal shows them: a line each, or more where one is too narrow."""
+    columns = shutil.get_terminal_size().columns
+    lines = [line for entry in entries for line in packed(_texts(entry), columns, _ROW_INDENT)]
+    return Canvas(stream).drawn(*lines)
+
+
+def bar(state: WindowState, *, blocks: bool) -> Text:
+    """How much of a cap is used, as a bar beside its number; empty where nothing is capped."""
+    share = share_of(state)
+    if share is None:
+        return Text("")
+    filled = min(_BAR, int(share * _BAR) + (0 < share * _BAR < 1))
+    full, empty = ("█", "░") if blocks else ("#", ".")
+    return Text(f"{full * filled}{empty * (_BAR - filled)} {_percent(share):>4}", style=_style(share))
+
+
+def share_of(state: WindowState) -> Decimal | None:
+    """How much of the cap is used, for the length of a bar only; None where nothing is capped."""
+    if state.cap is None or state.spent is None or state.held is None:
+        return None
+    used = add(state.spent, state.held)
+    if not remaining(state.cap, used):
+        return used / state.cap if state.cap else Decimal(1)
+    return used / state.cap
+
+
+def resets(state: WindowState) -> str:
+    """When a window starts afresh, in UTC: an hour of this day, or the day that it begins with."""
+    if state.resets_at is None:
+        return "never"
+    return state.resets_at.strftime("%H:%MZ" if state.window == "hourly" else "%-d %b")
 
 
 def _table(statement: Statement, *, blocks: bool) -> Table:
@@ -58,43 +84,35 @@ def _table(statement: Statement, *, blocks: bool) -> Table:
         amounts = (state.spent, state.held, state.cap, state.remaining)
         table.add_row(
             Text(label(state.window)),
-            _bar(state, blocks=blocks),
+            bar(state, blocks=blocks),
             *(Text("-" if usd is None else dollars(usd)) for usd in amounts),
-            Text(_resets(state)),
+            Text(resets(state)),
         )
     return table
 
 
-def _lines(statement: Statement, *, blocks: bool) -> list[Text]:
-    """A line for each number, for a narrow terminal."""
-    lines = []
+def _lines(statement: Statement, columns: int, *, blocks: bool) -> list[Text | Table]:
+    """The windows on lines of their own, for a narrow terminal."""
+    lines: list[Text | Table] = []
     for state in statement.windows:
-        bar = _bar(state, blocks=blocks)
-        lines.append(Text(f"{label(state.window):<8}  ").append(bar) if bar else Text(label(state.window)))
-        parts = [("spent", state.spent), ("held", state.held), ("cap", state.cap), ("left", state.remaining)]
-        lines += [Text(f"  {name:<6}{dollars(usd)}") for name, usd in parts if usd is not None]
+        name, drawing = f"{label(state.window):<{_LABEL}}", bar(state, blocks=blocks)
+        amounts = {
+            "spent": state.spent,
+            "held": state.held or None,
+            "cap": state.cap,
+            "left": state.remaining,
+        }
+        parts = [Text(f"{what} {dollars(usd)}") for what, usd in amounts.items() if usd is not None]
         if state.resets_at:
-            lines.append(Text(f"  resets {_resets(state)}"))
+            parts.append(Text(f"resets {resets(state)}"))
+        if drawing:
+            parts.insert(0, drawing)
+        lines += packed([Text(name).append_text(parts[0]), *parts[1:]], columns, _LABEL)
     return lines
 
 
-def _bar(state: WindowState, *, blocks: bool) -> Text:
-    share = _share(state)
-    if share is None:
-        return Text("")
-    filled = min(_BAR, int(share * _BAR) + (0 < share * _BAR < 1))
-    full, empty = ("█", "░") if blocks else ("#", ".")
-    return Text(f"{full * filled}{empty * (_BAR - filled)} {_percent(share):>4}", style=_style(share))
-
-
-def _share(state: WindowState) -> Decimal | None:
-    """How much of the cap is used, for the length of a bar only; None where nothing is capped."""
-    if state.cap is None or state.spent is None or state.held is None:
-        return None
-    used = add(state.spent, state.held)
-    if not remaining(state.cap, used):
-        return used / state.cap if state.cap else Decimal(1)
-    return used / state.cap
+def _texts(entry: Entry) -> list[Text]:
+    return [cell_text(cell) for cell in cells(entry)]
 
 
 def _percent(share: Decimal) -> str:
@@ -106,7 +124,3 @@ def _style(share: Decimal | None) -> str:
     if share is None:
         return ""
     return "red" if share >= 1 else "yellow" if share >= NEARLY else "green"
-
-
-def _resets(state: WindowState) -> str:
-    return state.resets_at.strftime("%Y-%m-%d %H:%MZ") if state.resets_at else "never"

@@ -19,7 +19,7 @@ from hal0_budget.errors import LedgerDamaged, LockTimeout
 from hal0_budget.store import checkpoint
 from hal0_budget.store.checkpoint import Checkpoint, CheckpointUnusable
 from hal0_budget.store.durable import NotRegular, opened, size_of
-from hal0_budget.store.holds import Holds, HoldsDamaged
+from hal0_budget.store.holds import Hold, Holds, HoldsDamaged
 from hal0_budget.store.layout import LOCK
 from hal0_budget.store.lock import Lock
 from hal0_budget.store.tally import BadLine, Tally
@@ -94,6 +94,12 @@ class Ledger:
             with suppress(OSError, LockTimeout), self.lock.held(0):
                 self._save_if_newer(fresh)
         return reading
+
+    def open_holds(self, now: datetime) -> tuple[Hold, ...]:
+        """The holds that count at `now`, oldest first. Raises OSError."""
+        settled = self.look(now)[0].tally.settled
+        ended = {hold.hold_id for hold in self.holds.expired(now) if hold.on_expiry == "release"} | settled
+        return tuple(hold for hold in self.holds.open.values() if hold.hold_id not in ended)
 
     def look(self, now: datetime) -> tuple[Reading, Checkpoint | None]:
         """The reading, and the checkpoint that it is worth saving, if any. Writes nothing."""

@@ -1,0 +1,135 @@
+"""`watch`: caps, bars, holds and the latest rows on a terminal, drawn again as charges land."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hal0_budget.account import Account
+from hal0_budget.cli.options import Agent, ColorWhen, PersonasDir, Root, home_of
+from hal0_budget.cli.render import Result
+from hal0_budget.cli.screen import require_terminal
+from hal0_budget.errors import BudgetError
+from hal0_budget.results import Statement
+from hal0_budget.store.holds import Hold
+from hal0_budget.store.layout import Home
+from hal0_budget.store.ledger import HOLDS, LEDGER
+from hal0_budget.store.tail import Entry
+from hal0_budget.windows import utc_now
+
+# More rows than any terminal has lines.
+_KEPT_ROWS = 200
+
+
+def watch(
+    personas: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PERSONA...]", help="The personas' ids; else every persona of the agent."),
+    ] = None,
+    color: ColorWhen = "auto",
+    root: Root = None,
+    personas_dir: PersonasDir = None,
+    agent: Agent = None,
+) -> Result:
+    """Watch caps, holds and the latest rows.
+
+    Fills the terminal and is drawn again as charges land; q quits. What does not fit is counted. A persona
+    that is damaged is shown as such, and the view goes on. Without a name: every persona of the agent.
+    """
+    require_terminal()
+    home = home_of(root, personas_dir, agent)
+    names = tuple(dict.fromkeys(personas or ()))
+    for name in names:
+        if not home.persona_file(name).exists():
+            raise home.not_found(name)
+    home.persona_ids()
+    return Result({}, view=Budgets(home, names))
+
+
+class Watched:
+    """One persona as it was last seen: its statement, or what is wrong with it, and its open holds."""
+
+    def __init__(self, home: Home, name: str) -> None:
+        self.name = name
+        self.statement: Statement | None = None
+        self.error: str | None = None
+        self.holds: tuple[Hold, ...] = ()
+        self._account = Account(home, name)
+        self._tail = self._account.tail(_KEPT_ROWS)
+        folder = home.spend_dir(name)
+        self._paths = (home.persona_file(name), folder / LEDGER, folder / HOLDS)
+        self._seen: object = None
+
+    def look(self, now: datetime) -> list[Entry] | None:
+        """The rows that came, where a file changed, or a clock that is shown; None where none did."""
+        # Holds are shown by the second; else windows that end, by the minute.
+        moment = now.replace(microsecond=0) if self.holds else now.replace(second=0, microsecond=0)
+        seen = (moment, *map(_state_of, self._paths))
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        entries: list[Entry] = []
+        try:
+            self.statement, self.error = self._account.show(), None
+            self.holds = self._account.holds()
+            entries += (found for found in self._tail.read() if isinstance(found, Entry))
+        except BudgetError as error:
+            self.statement, self.error, self.holds = None, error.message, ()
+        return entries
+
+
+class Budgets:
+    """The personas that are watched; without names, all that the agent has at the moment."""
+
+    def __init__(self, home: Home, names: tuple[str, ...]) -> None:
+        self._home = home
+        self._names = names
+        self._watched: dict[str, Watched] = {}
+        self._rows: deque[tuple[str, Entry]] = deque(maxlen=_KEPT_ROWS)
+        self._drawn: tuple[object, list[str]] = (None, [])
+
+    def frame(self, columns: int, lines: int, *, color: bool) -> list[str]:
+        """The lines to be seen now: those of the last time, unless something changed."""
+        from hal0_budget.cli.page import Page
+
+        now = utc_now()
+        changed = self._look(now)
+        key = (columns, lines, color, now.replace(second=0, microsecond=0))
+        if changed or key != self._drawn[0]:
+            page = Page(columns, lines, color=color)
+            self._drawn = key, page.drawn(self._home.agent, now, list(self._watched.values()), self._rows)
+        return self._drawn[1]
+
+    def _look(self, now: datetime) -> bool:
+        """Look at every persona; whether anything changed."""
+        names = self._present()
+        changed = names != tuple(self._watched)
+        self._watched = {name: self._watched.get(name) or Watched(self._home, name) for name in names}
+        came: list[tuple[str, Entry]] = []
+        for watched in self._watched.values():
+            entries = watched.look(now)
+            if entries is not None:
+                changed = True
+                came += [(watched.name, entry) for entry in entries]
+        self._rows.extend(sorted(came, key=lambda row: row[1].row.ts))
+        return changed
+
+    def _present(self) -> tuple[str, ...]:
+        try:
+            return self._names or self._home.persona_ids()
+        except BudgetError:
+            # The folder may be on its way from one place to another; what was there then says so itself.
+            return tuple(self._watched)
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
