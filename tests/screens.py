@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import re
@@ -26,6 +27,7 @@ class Terminal:
         self._ours, self.theirs = os.openpty()
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.Stream(self._screen)
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
         self.written = ""
         self.resize(columns, lines)
         self.before = termios.tcgetattr(self.theirs)
@@ -47,14 +49,15 @@ class Terminal:
         os.write(self._ours, keys.encode())
 
     def read(self, seconds: float = 0.05) -> str:
-        """What is written until nothing is for so long."""
+        """What is written until nothing is for so long; where it goes on, what was written for a while."""
         new = b""
-        while select.select([self._ours], [], [], seconds)[0]:
+        deadline = time.monotonic() + 4 * seconds
+        while time.monotonic() < deadline and select.select([self._ours], [], [], seconds)[0]:
             try:
                 new += os.read(self._ours, 65536)
             except OSError:
                 break  # so a terminal says that everybody has gone
-        text = new.decode()
+        text = self._decoder.decode(new)
         self.written += text
         self._stream.feed(text)
         return text

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, Home
+from hal0_budget.store import tail as tail_module
 from hal0_budget.store.tail import Entry
 from tests.conftest import COMMAND, Cli
 from tests.test_delivery import open_files, wait_until
@@ -159,8 +160,8 @@ def test_ledger_that_is_not_there_yet_is_waited_for(follow: Follow, home: Home, 
 
 def test_ledger_that_is_replaced_is_followed_by_its_name(follow: Follow, ledger: Path) -> None:
     """What is written to the old one until the new one stands in its place is said too."""
-    append(ledger, row(1).line())
-    follower = follow()
+    append(ledger, row(0).line(), row(1).line())
+    follower = follow("-n", "1")
     follower.hears("gen-1")
     old = ledger.rename(ledger.with_name("old.jsonl"))
     append(old, row(2).line())
@@ -173,6 +174,23 @@ def test_ledger_that_is_replaced_is_followed_by_its_name(follow: Follow, ledger:
     wait_until(lambda: not follower.holds(old))
     append(ledger, row(6).line())
     follower.hears("gen-1", "gen-2", "gen-5", "gen-3", "gen-4", "gen-6")
+
+
+def test_row_that_an_old_ledger_gains_as_it_is_replaced_is_said(
+    account: Account, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(ledger, row(1).line())
+    tail = account.tail()
+    assert len(list(tail.read())) == 1
+
+    def replaced(path: Path, _fd: int) -> bool:
+        append(path, row(2).line())
+        path.rename(path.with_name("old.jsonl"))
+        append(path, row(3).line())
+        return False
+
+    monkeypatch.setattr(tail_module, "_has_its_name", replaced)
+    assert [found.row.request_id for found in tail.read() if isinstance(found, Entry)] == ["gen-2", "gen-3"]
 
 
 def test_ledger_that_is_cut_short_is_said_to_be_and_read_again(follow: Follow, ledger: Path) -> None:

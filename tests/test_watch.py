@@ -113,6 +113,8 @@ def test_what_does_not_fit_is_counted(watch: Watch, hermes: Account, home: Home)
     assert len(screen) == 5
     terminal.resize(100, 60)
     assert not [line for line in terminal.shows("persona-8: ") if "more personas" in line]
+    # A terminal may have moved what it showed when its size changed.
+    assert terminal.written.count("\x1b[H\x1b[2J") == 3
 
 
 ENDS: dict[str, tuple[Callable[[Terminal], None], int]] = {
@@ -192,6 +194,8 @@ def test_damage_is_shown_and_the_view_goes_on(watch: Watch, home: Home, ledger: 
     init(home, ["sage"])
     screen = terminal.shows("sage: no caps are set")
     assert not [line for line in screen if line.startswith("coder")]
+    file.symlink_to("nowhere")
+    terminal.shows("coder: cannot be told", "agent 'hermes' has no persona 'coder'")
 
 
 @pytest.mark.usefixtures("hermes")

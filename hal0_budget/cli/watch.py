@@ -19,7 +19,7 @@ from hal0_budget.results import Statement
 from hal0_budget.store.holds import Hold
 from hal0_budget.store.layout import Home
 from hal0_budget.store.ledger import HOLDS, LEDGER
-from hal0_budget.store.tail import Entry
+from hal0_budget.store.tail import Entry, Tail
 from hal0_budget.windows import utc_now
 
 # More rows than any terminal has lines.
@@ -60,8 +60,8 @@ class Watched:
         self.error: str | None = None
         self.holds: tuple[Hold, ...] = ()
         self._account = Account(home, name)
-        self._tail = self._account.tail(_KEPT_ROWS)
         folder = home.spend_dir(name)
+        self._tail = Tail(folder / LEDGER, _KEPT_ROWS)
         self._paths = (home.persona_file(name), folder / LEDGER, folder / HOLDS)
         self._seen: object = None
 
@@ -81,6 +81,10 @@ class Watched:
         except BudgetError as error:
             self.statement, self.error, self.holds = None, error.message, ()
         return entries
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self._tail.close()
 
 
 class Budgets:
@@ -109,6 +113,8 @@ class Budgets:
         """Look at every persona; whether anything changed."""
         names = self._present()
         changed = names != tuple(self._watched)
+        for gone in self._watched.keys() - set(names):
+            self._watched[gone].close()
         self._watched = {name: self._watched.get(name) or Watched(self._home, name) for name in names}
         came: list[tuple[str, Entry]] = []
         for watched in self._watched.values():
