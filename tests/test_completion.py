@@ -49,8 +49,8 @@ WORDS = {
     "options before the command": (("--ro",), ["--root"]),
     "a command after options": (("-q", "--agent", "hermes", "simu"), ["simulate"]),
     "options of the command": (("check", "hermes", "--"), [
-        "--estimate", "--warn-ok", "--format", "--root", "--personas-dir", "--agent", "--json", "--quiet",
-        "--help",
+        "--estimate", "--model", "--input-tokens", "--output-tokens", "--prices", "--warn-ok", "--format",
+        "--root", "--personas-dir", "--agent", "--json", "--quiet", "--help",
     ]),
     "options that were not given yet": (("set", "hermes", "--daily", "5", "--d"), ["--dry-run"]),
     "either name of a switch": (("set", "hermes", "--wa"), ["--warn-only", "--warn-at"]),
