@@ -32,14 +32,14 @@ def reading() -> Iterator[Callable[[str, int, int], None]]:
     bars: dict[str, Callable[[int], None]] = {}
     with ExitStack() as stack:
 
-        def tell(what: str, done: int, size: int) -> None:
+        def _tell(what: str, done: int, size: int) -> None:
             if _is_waited_for(begin):
                 if what not in bars:
                     stack.close()
                     bars[what] = stack.enter_context(_bar(f"reading {what}", size))
                 bars[what](done)
 
-        yield tell
+        yield _tell
 
 
 def _is_waited_for(begin: float) -> bool:
