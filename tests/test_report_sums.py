@@ -196,6 +196,19 @@ def test_row_with_all_that_a_reply_told_takes_the_fast_path() -> None:
     assert sums == {("s", "m", "priced"): {"2026-05-29T12:00:00": Sum(Decimal(3), 2, 0, Tokens(2, 4, 6, 8))}}
 
 
+@pytest.mark.parametrize("zone", ["Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "Europe/Berlin"])
+def test_day_ends_in_the_microsecond_that_its_zone_says(zone: str, home: Home) -> None:
+    midnight = datetime(2026, 5, 29, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    before, after = midnight - timedelta(microseconds=1), midnight + timedelta(microseconds=1)
+    ledger = [Row(ts, "hermes", "s", "m", Decimal(1), "r") for ts in (before, midnight, after)]
+    lay(home, "hermes", b"".join(row.line() for row in ledger))
+    found = report(home, by=("day",), zone=ZoneInfo(zone), clock=lambda: NOON)
+    assert [(group.keys[0], group.total.calls) for group in found.groups] == [
+        ("2026-05-28", 1),
+        ("2026-05-29", 2),
+    ]
+
+
 def some() -> Iterator[Row]:
     for number, (model, day) in enumerate([("a", 1), ("b", 2), ("b", 1), ("c", 2), ("a", 2)]):
         ts = datetime(2026, 5, day, 12, tzinfo=UTC)
