@@ -147,10 +147,7 @@ def _order(
         for end in range(1, len(by) + 1):
             spent[keys[:end]] = add(spent[keys[:end]], part.usd)
 
-    def _placed(keys: tuple[str, ...]) -> list[tuple[Decimal, str]]:
-        return [
-            (ZERO if word in TIMES else negative(spent[keys[: place + 1]]), key)
-            for place, (word, key) in enumerate(zip(by, keys, strict=True))
-        ]
-
-    return _placed
+    return lambda keys: [
+        (ZERO if word in TIMES else negative(spent[keys[: place + 1]]), key)
+        for place, (word, key) in enumerate(zip(by, keys, strict=True))
+    ]

@@ -91,22 +91,24 @@ def gate(roots: dict[int, Path]) -> None:
     report("charge at 1,000,000 rows", "charge at 1,000 rows", large / small, "<= 1.1x")
 
 
+def load(ledger: Path) -> None:
+    """What reading is measured against."""
+    with ledger.open() as file:
+        for line in file:
+            json.loads(line)
+
+
 def first_scan(root: Path) -> None:
     """A scan of the whole ledger against `json.loads` of its lines, and the memory it needs."""
     account = Account(Home(root), "hermes")
     ledger = Home(root).spend_dir("hermes") / "spend.jsonl"
     checkpoint = ledger.with_name("spend.checkpoint")
 
-    def load() -> None:
-        with ledger.open() as file:
-            for line in file:
-                json.loads(line)
-
     def scan() -> None:
         checkpoint.unlink(missing_ok=True)
         account.show()
 
-    base, ours = in_turns(3, load, scan)
+    base, ours = in_turns(3, lambda: load(ledger), scan)
     report("first scan of 1,000,000 rows", "json.loads of each line", ours / base, "<= 0.5x")
     checkpoint.unlink()
     process(COMMAND, "check", "--root", str(root), "hermes")()
@@ -118,15 +120,29 @@ def replay(root: Path) -> None:
     ledger = Home(root).spend_dir("hermes") / "spend.jsonl"
     changes = {"hourly_usd": Decimal("0.2"), "daily_usd": Decimal("2.2"), "warn_at": Decimal("0.9")}
 
-    def load() -> None:
-        with ledger.open() as file:
-            for line in file:
-                json.loads(line)
-
-    base, ours = in_turns(3, load, lambda: simulate(Home(root), "hermes", changes))
+    base, ours = in_turns(3, lambda: load(ledger), lambda: simulate(Home(root), "hermes", changes))
     report("simulate over 1,000,000 rows", "json.loads of each line", ours / base, "<= 1.5x")
     process(COMMAND, "simulate", "--root", str(root), "hermes", "--daily", "2.2", "--warn-at", "0.9")()
     report_memory("simulate")
+
+
+def reporting(root: Path) -> None:
+    """A report of a year against `json.loads` of its lines: without a summary, and with it."""
+    ledger = Home(root).spend_dir("hermes") / "spend.jsonl"
+    summary = ledger.with_name("spend.summary")
+    command = process(
+        COMMAND, "report", "hermes", "--root", str(root), "--since", "12mo", "--by", "day,model"
+    )
+
+    def first() -> None:
+        summary.unlink(missing_ok=True)
+        command()
+
+    base, alone, ours = in_turns(3, lambda: load(ledger), first, command)
+    report("report over a year, 1,000,000 rows, no summary", "json.loads of each line", alone / base, "-")
+    report("report over a year, 1,000,000 rows", "json.loads of each line", ours / base, "<= 0.1x")
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"{'report, resident memory of the process':<58} {'':<32} {peak:>6.1f} MB  flat", flush=True)
 
 
 def recording(root: Path) -> None:
@@ -157,6 +173,7 @@ def main() -> None:
         gate(roots)
         first_scan(roots[LARGE])
         replay(roots[LARGE])
+        reporting(roots[LARGE])
         recording(roots[SMALL])
 
 

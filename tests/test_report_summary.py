@@ -8,11 +8,12 @@ import re
 import shutil
 from binascii import crc32
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from unittest import mock
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -49,8 +50,8 @@ def long(ledger: Path) -> Path:
     return ledger.with_name("spend.summary")
 
 
-def made(home: Home) -> Report:
-    return report(home, ["hermes"], by=("model", "day"), clock=lambda: NOON)
+def made(home: Home, zone: tzinfo = UTC) -> Report:
+    return report(home, ["hermes"], by=("model", "day"), zone=zone, clock=lambda: NOON)
 
 
 def total(found: Report) -> Decimal:
@@ -170,6 +171,16 @@ def test_summary_of_another_ledger_is_not_believed(home: Home, ledger: Path, lon
         assert total(made(home)) == SPENT + Decimal("0.50")
 
 
+def test_summary_of_the_same_money_for_other_models_is_not_believed(
+    home: Home, ledger: Path, long: Path
+) -> None:
+    made(home)
+    assert long.exists()
+    ledger.write_bytes(DATA.replace(b"model/", b"other/"))
+    ledger.with_name("spend.checkpoint").unlink()
+    assert {group.keys[0][:6] for group in made(home).groups} == {"other/"}
+
+
 def test_ledger_unlike_its_checkpoint_is_damaged(home: Home, ledger: Path, long: Path) -> None:
     assert total(made(home)) == SPENT
     ledger.write_bytes(row(0, cost_usd=Decimal("0.75")) + DATA[len(row(0)) :])
@@ -178,6 +189,8 @@ def test_ledger_unlike_its_checkpoint_is_damaged(home: Home, ledger: Path, long:
     (failure,) = made(home).failures
     assert (failure.error.code, failure.error.exit_code) == ("ledger.damaged", 65)
     assert "does not add up to its checkpoint" in failure.error.message
+    (streamed,) = made(home, ZoneInfo("Asia/Kolkata")).failures
+    assert streamed.error.message == failure.error.message
     assert not long.exists()
 
 

@@ -22,8 +22,11 @@ from hal0_budget.dates import span_of
 from hal0_budget.errors import UsageError
 from hal0_budget.grouping import BY, By, by_of, default_since, share_of
 from hal0_budget.store import summary
+from hal0_budget.store import sums as sums_module
 from hal0_budget.store.rows import TORN_MARK
-from tests.conftest import NOON
+from hal0_budget.store.sums import Sum, Tokens, _sums_of_lines, sums_of
+from tests.conftest import NOON, SAMPLES
+from tests.test_rows import nearly_rows
 
 ZONES = (
     "UTC",
@@ -175,6 +178,35 @@ def test_groups_are_what_the_rows_add_up_to(
             assert sum(map(Fraction, found.personas[0].days.values()), Fraction(0)) == total
             for group in found.groups:
                 assert group.share == share_of(group.total.usd, found.total.usd)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(nearly_rows(), min_size=1, max_size=4), st.booleans())
+def test_what_the_fast_reader_sums_the_strict_one_sums_alike(lines: list[str], with_tokens: bool) -> None:
+    good = Row(NOON, "hermes", "s", "m", Decimal(1), "r", "priced", "h", None, None, "p", 1, 2, 3, 4)
+    block = "".join(lines).encode() + (good.line() if with_tokens else b"")
+    assert sums_of(block, str) == _sums_of_lines(block, str)
+
+
+def test_row_with_all_that_a_reply_told_takes_the_fast_path() -> None:
+    row = Row(NOON, "hermes", "s", "m", Decimal("1.5"), "r", "priced", "h", None, None, "p", 1, 2, 3, 4)
+    with mock.patch.object(sums_module, "parse_row", side_effect=AssertionError):
+        sums = sums_of(row.line() * 2, str)
+        assert sums_of((SAMPLES / "ledgers" / "hal0.jsonl").read_bytes(), str)
+    assert sums == {("s", "m", "priced"): {"2026-05-29T12:00:00": Sum(Decimal(3), 2, 0, Tokens(2, 4, 6, 8))}}
+
+
+@pytest.mark.parametrize("zone", ["Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "Europe/Berlin"])
+def test_day_ends_in_the_microsecond_that_its_zone_says(zone: str, home: Home) -> None:
+    midnight = datetime(2026, 5, 29, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    before, after = midnight - timedelta(microseconds=1), midnight + timedelta(microseconds=1)
+    ledger = [Row(ts, "hermes", "s", "m", Decimal(1), "r") for ts in (before, midnight, after)]
+    lay(home, "hermes", b"".join(row.line() for row in ledger))
+    found = report(home, by=("day",), zone=ZoneInfo(zone), clock=lambda: NOON)
+    assert [(group.keys[0], group.total.calls) for group in found.groups] == [
+        ("2026-05-28", 1),
+        ("2026-05-29", 2),
+    ]
 
 
 def some() -> Iterator[Row]:
