@@ -47,10 +47,10 @@ def made_id(data: bytes) -> str:
 def _priced(reply: Reply, charge: Charge, prices: Callable[[], PriceList], at: datetime) -> Charge:
     if reply.is_cut:
         raise PriceUnknown("the stream was cut before it said what was used")
-    if reply.tokens is None:
-        raise PriceUnknown("the reply states neither a cost nor tokens")
     if reply.beside is not None:
-        raise PriceUnknown(f"the reply was billed for more than tokens at the model's price: {reply.beside}")
+        raise PriceUnknown(f"the reply's tokens do not tell what it did cost: {reply.beside}")
+    if reply.tokens is None:
+        raise PriceUnknown("the reply states neither a cost nor all of its tokens")
     price = prices().price_of(charge.model, reply.tier, at)
     cost, told = price.cost(reply.tokens), price.told(reply.tokens)
     return charge._replace(cost=cost, cost_source="priced", price=told)
