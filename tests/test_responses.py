@@ -51,9 +51,13 @@ ROWS = {
         "chatcmpl-Bx1", GPT, "0.003532", "priced", "86 1920 0 300", "input 2, cache read 0.5, output 8"
     ),
     # 60 x 1.25 + 20 x 10
-    "openai-responses-stream.sse": row("resp_s1", "gpt-5", "0.000275", "priced", "60 0 0 20", "input 1.25, output 10"),
+    "openai-responses-stream.sse": row(
+        "resp_s1", "gpt-5", "0.000275", "priced", "60 0 0 20", "input 1.25, output 10"
+    ),
     # 1,200 x 1.25 + 800 x 10, reasoning among them
-    "openai-responses.json": row("resp_67cb", "gpt-5", "0.0095", "priced", "1200 0 0 800", "input 1.25, output 10"),
+    "openai-responses.json": row(
+        "resp_67cb", "gpt-5", "0.0095", "priced", "1200 0 0 800", "input 1.25, output 10"
+    ),
     # 100 x 2 + 10 x 8
     "openai-stream.sse": row("chatcmpl-S1", GPT, "0.00028", "priced", "100 0 0 10", "input 2, output 8"),
     # what the router bills and what the provider bills for the operator's own key
