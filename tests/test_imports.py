@@ -23,6 +23,9 @@ BANNED = {
     "rich", "pydantic", "tomlkit", "asyncio", "importlib.metadata", "tomli_w", "hypothesis",
     "click", "tempfile", "tomllib", "logging", "email", "http", "socket", "ssl",
     "multiprocessing", "concurrent", "hal0_budget.setup", "hal0_budget.cli.table", "hal0_budget.cli.set",
+    "hashlib", "genai_prices", "hal0_budget.tokens", "hal0_budget.prices", "hal0_budget.reply",
+    "hal0_budget.transcript", "hal0_budget.pricelist", "hal0_budget.settlement", "hal0_budget.runner",
+    "hal0_budget.cli.response", "hal0_budget.cli.pricing", "hal0_budget.cli.run",
 }  # fmt: skip
 
 HOT = {
