@@ -21,7 +21,7 @@ _LONGEST_MESSAGE = 500
 
 # What providers call the tier that costs what a model's price says.
 _STANDARD = ("default", "standard", "on_demand")
-_ANYWHERE = (None, "", "global", "not_available")
+_ANYWHERE = (None, "global", "not_available")
 
 # What an answer stands in.
 _ANSWERS = ("choices", "output", "content", "candidates")
@@ -102,14 +102,9 @@ def refuse_error(body: Mapping[str, Any]) -> None:
 
 
 def text_of(found: Mapping[str, Any], *keys: str) -> str | None:
-    """The first of the keys that says something. Raises InvalidReply where it is no text."""
-    for key in keys:
-        value = found.get(key)
-        if value is not None and not isinstance(value, str):
-            raise InvalidReply(f"{key} is not a text")
-        if value:
-            return value
-    return None
+    """The first of the keys that says something in words; None where none does."""
+    said = (found.get(key) for key in keys)
+    return next((value for value in said if value and isinstance(value, str)), None)
 
 
 def cost_of(value: object, name: str) -> Decimal | None:
@@ -154,9 +149,9 @@ def _cost(body: Mapping[str, Any], usage: Mapping[str, Any], besides: list[str])
 
 def _tier(body: Mapping[str, Any], usage: Mapping[str, Any]) -> str | None:
     """The service tier; None for the standard one."""
-    told = [body.get("service_tier")]
-    told += [usage.get(key) for key in ("service_tier", "serviceTier", "trafficType", "speed")]
-    tiers = {tier.lower() for tier in told if tier and isinstance(tier, str)} - set(_STANDARD)
+    told = [text_of(body, "service_tier")]
+    told += [text_of(usage, key) for key in ("service_tier", "serviceTier", "trafficType", "speed")]
+    tiers = {tier.lower() for tier in told if tier} - set(_STANDARD)
     return "+".join(sorted(tiers)) or None
 
 

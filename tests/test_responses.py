@@ -165,6 +165,18 @@ def test_reply_without_an_id_is_known_by_its_bytes(cli: Cli, ledger: Path, tmp_p
     assert [found["cost_usd"] for found in written(ledger)] == [Decimal("0.1"), Decimal("0.2")]
 
 
+@pytest.mark.parametrize("name", [5, None, [], "", "x" * 1025, "\ud800"], ids=repr)
+def test_cost_is_charged_whatever_the_reply_calls_itself(
+    cli: Cli, ledger: Path, tmp_path: Path, name: object
+) -> None:
+    reply = tmp_path / "reply.json"
+    reply.write_text(json.dumps({"id": name, "model": name, "choices": [], "usage": {"cost": 0.5}}))
+    charge(cli, reply)
+    (found,) = written(ledger)
+    assert (found["cost_usd"], found["model"]) == (Decimal("0.5"), "unknown")
+    assert found["request_id"].startswith("reply-")
+
+
 def test_reply_comes_from_stdin(cli: Cli, ledger: Path) -> None:
     with (RESPONSES / "openrouter-stream.sse").open() as stdin:
         assert cli("charge", "hermes", "--from-response", "-", stdin=stdin).returncode == 0
