@@ -232,6 +232,14 @@ def test_cost_that_is_none_is_refused_and_nothing_written(
     assert not ledger.exists()
 
 
+def test_reply_without_an_end_is_refused_in_little_memory(cli: Cli, ledger: Path) -> None:
+    command = ("charge", "hermes", "--from-response", "/dev/zero", "--estimate", "1")
+    done = cli(*command, prefix=("prlimit", "--as=250000000"))
+    assert done.returncode == 65
+    assert "/dev/zero: longer than 33554432 bytes" in done.stderr
+    assert not ledger.exists()
+
+
 def test_reply_settles_a_hold_and_says_what_went_over(cli: Cli, ledger: Path) -> None:
     cli("set", "hermes", "--daily", "1")
     cli("reserve", "hermes", "--estimate", "0.01", "--hold-id", "h1")
