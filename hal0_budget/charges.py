@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hal0_budget.errors import BudgetError, InvalidCharge
 from hal0_budget.money import checked_usd
 from hal0_budget.store.layout import checked_id
 from hal0_budget.store.rows import Row
-from hal0_budget.tokens import Tokens
+
+if TYPE_CHECKING:
+    from hal0_budget.tokens import Tokens
 
 # Longer than any id or model name; a row stays far below the longest line that a reader takes.
 MAX_TEXT = 1024

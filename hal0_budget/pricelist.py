@@ -7,6 +7,7 @@ costs by something this program does not know, is a model without a price.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,6 +20,7 @@ from hal0_budget.money import EXACT, ZERO, checked_usd, parse_usd
 from hal0_budget.prices import Price, Rates
 
 _LONGEST = 64 * 1024 * 1024
+_MOST_TOKENS = 10**15
 
 # The names that OpenRouter's /models document and LiteLLM's price document have for our rates.
 _OPENROUTER = {
@@ -29,6 +31,11 @@ _OPENROUTER = {
     "cache_write_1h": "input_cache_write_1h",
     "request": "request",
 }
+# Prices of what a reply's tokens do not tell; they are conditions of nothing.
+_OPENROUTER_MORE = (
+    "internal_reasoning", "web_search", "discount", "image", "image_token", "image_output",
+    "audio", "audio_output", "input_audio_cache",
+)  # fmt: skip
 _LITELLM = {
     "input": "input_cost_per_token",
     "output": "output_cost_per_token",
@@ -44,6 +51,7 @@ _GENAI = {
     "cache_write": "cache_write_mtok",
     "cache_write_1h": "cache_write_1h_mtok",
     "request": "requests_kcount",
+    "reasoning": "output_reasoning_mtok",
 }
 
 
@@ -99,7 +107,9 @@ class _OpenRouter:
     def price_of(self, model: str, tier: str | None, at: datetime) -> Price:
         """As PriceList has it; `at` is when the document was saved, whatever it is."""
         del at
-        found = [entry for entry in self._models if model in (entry.get("id"), entry.get("canonical_slug"))]
+        # Variants, such as a free one, share a slug.
+        found = [entry for entry in self._models if entry.get("id") == model]
+        found = found or [entry for entry in self._models if entry.get("canonical_slug") == model]
         try:
             if len(found) != 1 or tier is not None:
                 raise ValueError
@@ -108,21 +118,21 @@ class _OpenRouter:
             raise _unknown(model, tier, str(self._path)) from None
 
     def _price(self, model: str, pricing: Mapping[str, Any]) -> Price:
-        rates = _openrouter_rates(pricing)
-        long = {}
-        for override in pricing.get("overrides") or ():
-            above = override["min_prompt_tokens"]
-            if set(override) - {"min_prompt_tokens", *_OPENROUTER.values()} or not isinstance(above, Decimal):
-                raise ValueError
-            long[int(above) - 1] = _openrouter_rates({**pricing, **override})
-        return Price(model, self._path.name, rates, tuple(sorted(long.items(), reverse=True)))
+        overrides = pricing.get("overrides") or ()
+        for override in overrides:
+            if set(override) - {"min_prompt_tokens", *_OPENROUTER.values(), *_OPENROUTER_MORE}:
+                raise ValueError("a condition that is not known")
+        long = []
+        for least in sorted({_whole(override["min_prompt_tokens"]) for override in overrides}, reverse=True):
+            # Of all that apply, the later one holds for each key that it has.
+            applied = [override for override in overrides if override["min_prompt_tokens"] <= least]
+            told = {key: usd for override in applied for key, usd in override.items()}
+            long.append((least - 1, _openrouter_rates({**pricing, **told})))
+        return Price(model, _origin(self._path), _openrouter_rates(pricing), tuple(long))
 
 
 def _openrouter_rates(pricing: Mapping[str, Any]) -> Rates:
-    rates = _both(_rates(pricing, _OPENROUTER))
-    # Reasoning is a part of the output: where it has a price of its own, the dearer one holds.
-    reasoning = _usd(pricing.get("internal_reasoning")) or ZERO
-    return rates._replace(output=max(rates.output or ZERO, reasoning))
+    return _dearer(_both(_rates(pricing, _OPENROUTER)), _usd(pricing.get("internal_reasoning")))
 
 
 class _LiteLLM:
@@ -142,18 +152,27 @@ class _LiteLLM:
             raise _unknown(model, tier, str(self._path)) from None
 
     def _price(self, model: str, entry: Mapping[str, Any], tier: str) -> Price:
+        if any(key.endswith("_pricing") for key in entry):
+            raise ValueError("a condition that is not known")
         names = {kind: f"{name}{tier}" for kind, name in _LITELLM.items()}
-        rates = _both(_rates(entry, names))
-        input_above = re.compile(rf"{_LITELLM['input']}_above_(\d+)k_tokens")
-        sizes = [int(found[1]) for key in entry if (found := input_above.fullmatch(key))]
+        names["request"] = _LITELLM["request"]
+        above = re.compile(rf"(?:{'|'.join(_LITELLM.values())})_above_(\d+)k_tokens")
+        sizes = {int(found[1]) for key in entry if (found := above.match(key))}
         long = []
         for size in sorted(sizes, reverse=True):
-            above = {kind: f"{name}_above_{size}k_tokens{tier}" for kind, name in _LITELLM.items()}
-            told = {names[kind]: entry[key] for kind, key in above.items() if key in entry}
+            told = {
+                names[kind]: entry[key]
+                for kind, name in _LITELLM.items()
+                if (key := f"{name}_above_{size}k_tokens{tier}") in entry
+            }
             if names["input"] not in told:
-                raise ValueError
-            long.append((size * 1000, _both(_rates({**entry, **told}, names))))
-        return Price(model, self._path.name, rates, tuple(long))
+                raise ValueError("no price")
+            long.append((size * 1000, _litellm_rates({**entry, **told}, names)))
+        return Price(model, _origin(self._path), _litellm_rates(entry, names), tuple(long))
+
+
+def _litellm_rates(entry: Mapping[str, Any], names: Mapping[str, str]) -> Rates:
+    return _dearer(_both(_rates(entry, names)), _usd(entry.get("output_cost_per_reasoning_token")))
 
 
 class _Bundled:
@@ -186,8 +205,8 @@ class _Bundled:
                 )
             except LookupError:
                 continue
-            variants = found.model.price_variants or ()
-            if tier is None or any(variant.when == {"service_tier": tier} for variant in variants):
+            # What does not know a tier answers with the standard price.
+            if tier is None or found.model_price != found.model.get_prices(at):
                 return self._price(model, found.model_price)
         raise _unknown(model, tier, self._origin)
 
@@ -208,7 +227,7 @@ def _genai_rates(told: Mapping[str, Any], prompt: int) -> Rates:
         tiers = [tier for tier in getattr(price, "tiers", ()) if prompt > tier.start]
         usd = tiers[-1].price if tiers else getattr(price, "base", price)
         rates[kind] = None if usd is None else usd.scaleb(-3 if kind == "request" else -6, EXACT)
-    return _rates(rates, {kind: kind for kind in _GENAI})
+    return _dearer(_rates(rates, {kind: kind for kind in rates}), rates["reasoning"])
 
 
 def _rates(found: Mapping[str, Any], names: Mapping[str, str]) -> Rates:
@@ -226,11 +245,29 @@ def _rates(found: Mapping[str, Any], names: Mapping[str, str]) -> Rates:
     )
 
 
+def _dearer(rates: Rates, reasoning: Decimal | None) -> Rates:
+    """The rates where reasoning, which is a part of the output, may have a price of its own."""
+    if rates.output is None or reasoning is None:
+        return rates
+    return rates._replace(output=max(rates.output, reasoning))
+
+
 def _both(rates: Rates) -> Rates:
     """The rates where input and output have one. Raises ValueError."""
     if rates.output is None:
         raise ValueError("no price")
     return rates
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, Decimal) or value != value.to_integral_value() or not 0 < value < _MOST_TOKENS:
+        raise ValueError("not a number of tokens")
+    return int(value)
+
+
+def _origin(path: Path) -> str:
+    """The name of a document, as a row can hold it."""
+    return os.fsencode(path.name).decode(errors="replace")
 
 
 def _usd(value: object) -> Decimal | None:

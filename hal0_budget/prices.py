@@ -5,7 +5,7 @@ A price that is not known is never zero: what cannot be priced raises PriceUnkno
 
 from __future__ import annotations
 
-from decimal import ROUND_FLOOR, Decimal, localcontext
+from decimal import Decimal
 from typing import NamedTuple
 
 from hal0_budget.errors import PriceUnknown
@@ -54,18 +54,13 @@ class Price(NamedTuple):
     def most_output(self, tokens: Tokens, left: Decimal) -> int | None:
         """The most output tokens that fit `left` USD after what else is in `tokens`.
 
-        None where output is free. Raises PriceUnknown.
+        None where output is free; 0 where it has no price, as that of embeddings. Raises PriceUnknown.
         """
         rate = self.at(tokens.prompt).output
-        if rate is None:
-            raise self._unknown("output")
         rest = subtract(left, self.cost(tokens._replace(output=0)))
-        if rest < 0:
+        if rate is None or rest < 0:
             return 0
-        if not rate:
-            return None
-        with localcontext(EXACT):
-            return int((rest // rate).to_integral_value(ROUND_FLOOR))
+        return int(EXACT.divide_int(rest, rate)) if rate else None
 
     def told(self, tokens: Tokens) -> str:
         """What the tokens were priced at, and by whom: `input 3, output 15 USD/Mtok; ORIGIN`."""

@@ -8,8 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from hal0_budget.charges import Charge
-from hal0_budget.errors import BudgetError, PriceUnknown, UsageError
+from hal0_budget.charges import Charge, checked_text
+from hal0_budget.errors import BudgetError, InvalidCharge, PriceUnknown, UsageError
 from hal0_budget.pricelist import PriceList
 from hal0_budget.reply import Reply
 
@@ -29,8 +29,9 @@ def charge_of(
     `model` is what the operator calls it, and then what is priced. The charge has the reply's id,
     model and tokens. Raises PriceUnknown where nothing says what to book.
     """
-    name = model or reply.model or "unknown"
-    charge = Charge(reply.cost or Decimal(0), name, request_id=reply.request_id, tokens=reply.tokens)
+    name = model or _fit("model", reply.model) or "unknown"
+    request_id = _fit("request id", reply.request_id)
+    charge = Charge(reply.cost or Decimal(0), name, request_id=request_id, tokens=reply.tokens)
     if reply.cost is not None:
         return charge._replace(cost_source="reported"), None
     try:
@@ -44,13 +45,21 @@ def made_id(data: bytes) -> str:
     return f"reply-{hashlib.sha256(data).hexdigest()[:32]}"
 
 
+def _fit(name: str, text: str | None) -> str | None:
+    """`text` where a row can hold it: what a provider calls a thing keeps no cost off the books."""
+    try:
+        return None if text is None else checked_text(name, text)
+    except InvalidCharge:
+        return None
+
+
 def _priced(reply: Reply, charge: Charge, prices: Callable[[], PriceList], at: datetime) -> Charge:
     if reply.is_cut:
         raise PriceUnknown("the stream was cut before it said what was used")
-    if reply.tokens is None:
-        raise PriceUnknown("the reply states neither a cost nor tokens")
     if reply.beside is not None:
-        raise PriceUnknown(f"the reply was billed for more than tokens at the model's price: {reply.beside}")
+        raise PriceUnknown(f"the reply's tokens do not tell what it did cost: {reply.beside}")
+    if reply.tokens is None:
+        raise PriceUnknown("the reply states neither a cost nor all of its tokens")
     price = prices().price_of(charge.model, reply.tier, at)
     cost, told = price.cost(reply.tokens), price.told(reply.tokens)
     return charge._replace(cost=cost, cost_source="priced", price=told)

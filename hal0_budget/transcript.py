@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any
 
 from hal0_budget.errors import InvalidReply, ProviderError
 from hal0_budget.money import ZERO, parse_usd
-from hal0_budget.reply import Reply, one_cost, refuse_error, reply_of, text_of
+from hal0_budget.reply import Reply, billed_apart, one_cost, refuse_error, reply_of, text_of
 from hal0_budget.store.rows import Unreadable, parse_json
 
 # Longer than any reply, pictures included; what is longer is refused before it is parsed.
@@ -19,6 +21,7 @@ _COST_HEADER = "x-litellm-response-cost"
 _ID_HEADER = "x-litellm-call-id"
 _REFUSED = 400  # HTTP's first status of a call that failed
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
+_CHUNK = {"candidates", "usageMetadata", "promptFeedback", "error"}
 _KEPT = ("id", "model", "responseId", "modelVersion", "usage", "usageMetadata", "service_tier", "error")
 
 
@@ -30,7 +33,7 @@ def read_reply(data: bytes, headers: bytes | None = None) -> Reply:
     reply, is_stream = _read(data)
     if headers is None:
         return reply
-    cost, call_id = _of_headers(_text(headers, "the headers"))
+    cost, call_id = _of_headers(headers.decode("latin-1"))
     if is_stream and cost == ZERO:
         # A proxy sends the headers of a stream before it knows.
         cost = None
@@ -40,7 +43,7 @@ def read_reply(data: bytes, headers: bytes | None = None) -> Reply:
 def _read(data: bytes) -> tuple[Reply, bool]:
     if len(data) > MAX_REPLY:
         raise InvalidReply(f"longer than {MAX_REPLY} bytes: no reply")
-    text = _text(data, "the reply").lstrip()
+    text = _text(data).lstrip()
     if not text:
         raise InvalidReply("empty: no reply came")
     if text[0] in "{[":
@@ -57,21 +60,23 @@ def _read(data: bytes) -> tuple[Reply, bool]:
 
 def _chunks(found: list[Any]) -> list[Any]:
     """A stream of Gemini's, which comes as one list."""
-    if not all(isinstance(chunk, dict) and ("candidates" in chunk or "error" in chunk) for chunk in found):
+    if not all(isinstance(chunk, dict) and _CHUNK & set(chunk) for chunk in found):
         raise InvalidReply("a list, and not of the chunks of one reply")
     return found
 
 
-def _text(data: bytes, what: str) -> str:
+def _text(data: bytes) -> str:
+    """The text of a reply, without the character that a cut left half."""
     try:
-        return data.decode("utf-8-sig")
+        text, _ = codecs.utf_8_decode(data, "strict", False)
     except UnicodeDecodeError as error:
-        raise InvalidReply(f"{what}: not UTF-8 at byte {error.start}; compressed, or no text?") from None
+        raise InvalidReply(f"not UTF-8 at byte {error.start}: compressed, or no text?") from None
+    return text.removeprefix("\ufeff")
 
 
 def _events(text: str) -> Iterator[Any]:
     """The data of each event, `[DONE]` as None; the last one is left out where it was cut."""
-    is_cut = not text.endswith(("\n", "\r"))
+    is_cut = not text.endswith(("\n\n", "\r\n\r\n", "\r\r"))
     events = [event for event in re.split(r"\r\n\r\n|\n\n|\r\r", text) if event.strip()]
     for number, event in enumerate(events, start=1):
         lines = [line[5:].removeprefix(" ") for line in re.split(r"\r\n|\n|\r", event) if line[:5] == "data:"]
@@ -90,21 +95,34 @@ def _events(text: str) -> Iterator[Any]:
 def _of_events(events: Iterable[Any]) -> Reply:
     """The reply that a stream adds up to: its counts are cumulative, and the last one holds."""
     body: dict[str, Any] = {}
-    is_whole = began = False
+    apart: list[str] = []
+    is_whole = is_done = began = False
     for event in events:
+        if is_done:
+            raise InvalidReply("the events are of more than one reply")
         if event is None:
-            is_whole = is_whole or "usage" in body
+            is_done = True
             continue
         if not isinstance(event, dict):
             raise InvalidReply("an event of the stream is not an object")
+        before = _counts(body)
         is_whole = _take(body, event) or is_whole
         began = began or not event.get("error")
+        apart += billed_apart(event)
+        after = _counts(body)
+        if any(after.get(key, count) < count for key, count in before.items()):
+            apart.append("counts that fell")
     if not began:
         refuse_error(body)
-    counted = body.get("usage") or body.get("usageMetadata")
-    if is_whole and counted:
-        return reply_of(body)
+    if _counts(body) and (is_whole or is_done):
+        return reply_of(body, apart)
     return Reply(text_of(body, "id", "responseId"), text_of(body, "model", "modelVersion"), is_cut=True)
+
+
+def _counts(body: dict[str, Any]) -> dict[str, Decimal]:
+    usage = body.get("usage") or body.get("usageMetadata")
+    found = usage.items() if isinstance(usage, dict) else ()
+    return {key: value for key, value in found if isinstance(value, Decimal)}
 
 
 def _take(body: dict[str, Any], event: dict[str, Any]) -> bool:
@@ -123,25 +141,37 @@ def _take(body: dict[str, Any], event: dict[str, Any]) -> bool:
             body["usage"] = {**(known if isinstance(known, dict) else {}), **told}
         delta = event.get("delta")
         return isinstance(delta, dict) and delta.get("stop_reason") is not None
-    if isinstance(event.get("response"), dict):
-        body.update({key: value for key, value in event["response"].items() if value is not None})
+    response = event.get("response")
+    if isinstance(response, dict):
+        _check_same(body, response)
+        body.update({key: value for key, value in response.items() if value is not None})
         return kind in _ENDS
+    _check_same(body, event)
+    # Some servers count in every chunk: there the first choice that ends is not the end of all.
+    is_first = event.get("usage") is not None and "usage" not in body
+    body.update({key: event[key] for key in _KEPT if event.get(key) not in (None, "")})
+    if event.get("choices") == []:
+        return event.get("usage") is not None
+    return (is_first and _has_ended(event, "choices", "finish_reason")) or _has_ended(
+        event, "candidates", "finishReason"
+    )
+
+
+def _check_same(body: dict[str, Any], event: dict[str, Any]) -> None:
+    """Raise InvalidReply where an event is of another reply."""
     for key in ("id", "responseId"):
-        if None not in (body.get(key), event.get(key)) and body[key] != event[key]:
-            raise InvalidReply(f"the events are of two replies, {body[key]} and {event[key]}")
-    body.update({key: event[key] for key in _KEPT if event.get(key) is not None})
-    return _is_final(event)
+        if body.get(key) and event.get(key) and body[key] != event[key]:
+            raise InvalidReply("the events are of more than one reply")
 
 
-def _is_final(chunk: dict[str, Any]) -> bool:
-    """Whether a chunk of the chat shape, or of Gemini's, is the last or comes after it."""
-    for key, reason in (("choices", "finish_reason"), ("candidates", "finishReason")):
-        items = chunk.get(key)
-        if isinstance(items, list):
-            ended = any(isinstance(item, dict) and item.get(reason) is not None for item in items)
-            if ended or (not items and chunk.get("usage") is not None):
-                return True
-    return False
+def _has_ended(chunk: dict[str, Any], key: str, reason: str) -> bool:
+    """Whether a chunk says of all its choices, or candidates, why they ended."""
+    items = chunk.get(key)
+    return (
+        isinstance(items, list)
+        and bool(items)
+        and all(isinstance(item, dict) and item.get(reason) is not None for item in items)
+    )
 
 
 def _of_headers(text: str) -> tuple[Any, str | None]:

@@ -27,6 +27,9 @@ BANNED = {
     "hal0_budget.store.summary",
     "hal0_budget.cli.caps", "hal0_budget.cli.candidates", "hal0_budget.replay",
     "hal0_budget.store.tail", "hal0_budget.cli.rows", "hal0_budget.cli.screen",
+    "hashlib", "genai_prices", "hal0_budget.tokens", "hal0_budget.prices", "hal0_budget.reply",
+    "hal0_budget.transcript", "hal0_budget.pricelist", "hal0_budget.settlement", "hal0_budget.runner",
+    "hal0_budget.cli.response", "hal0_budget.cli.pricing", "hal0_budget.cli.run",
 }  # fmt: skip
 
 HOT = {

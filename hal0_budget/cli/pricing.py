@@ -62,6 +62,6 @@ def estimate_of(
         return Estimate(amount_of("--estimate", estimate, InvalidEstimate))
     if model is None or sent is None or back is None:
         raise UsageError("name --estimate USD; or --model, --input-tokens and --output-tokens")
-    price = price_list(Path(prices) if prices else None).price_of(model, None, utc_now())
+    price = price_list(None if prices is None else Path(prices)).price_of(model, None, utc_now())
     tokens = Tokens(input=sent, output=back)
     return Estimate(price.cost(tokens), price, tokens)

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from hal0_budget.charges import Charge
-from hal0_budget.errors import InvalidReply, ProviderError, UsageError
+from hal0_budget.errors import InvalidReply, PriceUnknown, ProviderError, UsageError
 from hal0_budget.pricelist import PriceList, price_list
 from hal0_budget.settlement import Fallback, charge_of, made_id
 from hal0_budget.transcript import MAX_REPLY, read_reply
@@ -28,12 +28,14 @@ def charge_from(
     `fallback` is the cost and the estimate to book where the reply does not tell. Raises UsageError,
     InvalidReply, ProviderError, PriceUnknown.
     """
+    if name == headers == "-":
+        raise UsageError("--from-response and --headers cannot both be stdin")
     data = _contents("--from-response", name)
     try:
         reply = read_reply(data, None if headers is None else _contents("--headers", headers))
-    except (InvalidReply, ProviderError) as error:
-        raise type(error)(f"{name}: {error.message}", file=name) from None
-    charge, why = charge_of(reply, lambda: prices_of(prices), utc_now(), model, Fallback(*fallback))
+        charge, why = charge_of(reply, lambda: prices_of(prices), utc_now(), model, Fallback(*fallback))
+    except (InvalidReply, ProviderError, PriceUnknown) as error:
+        raise type(error)(f"{name}: {error.message}", **error.details, file=name) from None
     return charge._replace(request_id=charge.request_id or made_id(data)), why
 
 

@@ -98,9 +98,18 @@ def run(
         else:
             charge, doubt = _from_file(hold, costs)
     except ProviderError as error:
-        account.release(hold.hold_id)
-        return Result({}, notes=[f"{error.message}; the hold is given back"], exit_code=code)
+        return _given_back(account, hold, error.message, code)
     return _settled(account, hold, charge, doubt, code)
+
+
+def _given_back(account: Account, hold: Hold, why: str, code: int) -> Result:
+    """Give the hold of a command back that ended in `code`; the result of the whole."""
+    try:
+        account.release(hold.hold_id)
+    except BudgetError as error:
+        message = f"{why}; hold {hold.hold_id} is not given back: {error.message}"
+        return Result({}, errors=[message], exit_code=code or error.exit_code)
+    return Result({}, notes=[f"{why}; the hold is given back"], exit_code=code)
 
 
 def _settled(account: Account, hold: Hold, charge: Charge, doubt: list[str], code: int) -> Result:
