@@ -103,7 +103,8 @@ class Account:
         estimate = checked_amount(estimate, InvalidEstimate, "estimate")
         if not SHORTEST_TTL <= ttl <= LONGEST_TTL:
             raise InvalidHold(f"a hold lasts 1 second to 24 hours, not {ttl.total_seconds():g} s")
-        hold_id = checked_id("hold", hold_id or f"hold_{os.urandom(8).hex()}")
+        made = f"hold_{os.urandom(8).hex()}"
+        hold_id = checked_id("hold", made if hold_id is None else hold_id)
         checked_text("surface", surface)
         checked_text("model", model)
         with _os_errors():
