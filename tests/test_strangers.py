@@ -110,11 +110,12 @@ TAKERS = (
 @pytest.mark.parametrize("name", NAMES)
 def test_no_id_leaves_its_folder(cli: Cli, name: str, proof: Proof) -> None:
     before = sorted(cli.root.parent.rglob("*"))
-    for taker in TAKERS[:: proof.size(7, 1)]:
+    takers = TAKERS if proof.is_full or name == "../x" else TAKERS[:1]
+    for taker in takers:
         done = cli(*(word.replace("{}", name) for word in taker.split()))
         assert done.returncode == 64, (taker, done.stderr)
         assert sorted(cli.root.parent.rglob("*")) == before, taker
-    proof.counted(len(TAKERS[:: proof.size(7, 1)]), "ids that lead elsewhere, refused")
+    proof.counted(len(takers), "ids that lead elsewhere, refused")
 
 
 @pytest.mark.promise(12)
