@@ -107,7 +107,8 @@ class Account:
         estimate = checked_amount(estimate, InvalidEstimate, "estimate")
         if not SHORTEST_TTL <= ttl <= LONGEST_TTL:
             raise InvalidHold(f"a hold lasts 1 second to 24 hours, not {ttl.total_seconds():g} s")
-        name = checked_id("hold", hold_id or f"hold_{os.urandom(16).hex()}")
+        made = f"hold_{os.urandom(16).hex()}"
+        name = checked_id("hold", made if hold_id is None else hold_id)
         checked_text("surface", surface)
         checked_text("model", model)
         with _os_errors():
@@ -117,7 +118,7 @@ class Account:
                 reading = books.book_expired()
                 persona = self._read()
                 # An id that was made just now is of no other hold.
-                known = books.same_hold(hold_id, estimate) if hold_id else None
+                known = None if hold_id is None else books.same_hold(hold_id, estimate)
                 if known is not None:
                     return Reservation(self._decide(persona, reading, Decimal(0), now), known)
                 decision = self._decide(persona, reading, estimate, now)

@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple
 
 import tomli_w
 
-from hal0_budget.errors import BudgetError, from_os_error
+from hal0_budget.errors import BudgetError, PersonaMalformed, from_os_error
 from hal0_budget.store.durable import make_dirs, opened, replace
 from hal0_budget.store.layout import Home
 from hal0_budget.store.lock import DEFAULT_TIMEOUT, Lock
-from hal0_budget.store.persona_file import read_persona
+from hal0_budget.store.persona_file import MAX_BYTES, read_persona
 
 DEFAULT_PERSONAS = ("hermes", "coder")
 
@@ -39,7 +39,8 @@ def init(
     """Write a persona file with an empty budget for each id, and `active.txt` naming the first.
 
     What exists is left. `repair` rewrites it: a budget that can still be read is carried over,
-    and the old file is kept beside the new one. Raises InvalidId, PermissionRefused, WriteFailed.
+    and the old file is kept beside the new one. Raises InvalidId, PersonaMalformed where the old file
+    is too long to be one, PermissionRefused, WriteFailed.
     """
     for persona in personas:
         home.persona_file(persona)
@@ -65,7 +66,10 @@ def _write(path: Path, body: bytes, *, repair: bool) -> Created:
     saved = path.with_name(f"{path.name}.bak")
     # What is linked from elsewhere is copied, and a FIFO is never waited for.
     with opened(Path(os.path.realpath(path)), os.O_RDONLY) as fd:
-        replace(saved, os.read(fd, os.fstat(fd).st_size))
+        old = os.read(fd, MAX_BYTES + 1)
+    if len(old) > MAX_BYTES:
+        raise PersonaMalformed(f"{path}: longer than {MAX_BYTES} bytes; move it away by hand", path=str(path))
+    replace(saved, old)
     replace(path, body)
     return Created(path, "repaired", saved)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hal0_budget import Account, Home, init
 from hal0_budget.budget import CAP_KEYS
 from hal0_budget.windows import SPEND_WINDOWS, Window
-from tests.conftest import NOON, Cli
+from tests.conftest import NOON, Cli, Proof
 
 pytestmark = pytest.mark.promise(10)
 
@@ -175,25 +176,41 @@ COSTS = st.decimals(0, 1000, places=8)
 ACTIONS = st.sampled_from(["charge", "look", "forget"])
 
 
-@settings(max_examples=60, deadline=None)
-@given(steps=st.lists(st.tuples(STEPS, COSTS, ACTIONS), min_size=1, max_size=10))
-def test_every_sum_is_exact_however_the_clock_jumps(
-    steps: list[tuple[timedelta, Decimal, str]], tmp_path_factory: pytest.TempPathFactory
+def test_every_sum_is_exact_and_none_falls_however_the_clock_jumps(
+    tmp_path_factory: pytest.TempPathFactory, proof: Proof
 ) -> None:
-    home, clock = Home(tmp_path_factory.mktemp("agents")), Clock()
-    init(home, ["hermes"])
-    hermes = Account(home, "hermes", clock=clock)
-    charged: list[tuple[str, Decimal]] = []
-    for step, cost, action in steps:
-        clock.now += step
-        if action == "charge":
-            charged.append((hermes.charge(cost, model="m").row.ts.isoformat(), cost))
-        elif action == "forget":
-            (home.spend_dir("hermes") / "spend.checkpoint").unlink(missing_ok=True)
-        for window, found in spent(hermes).items():
-            since = calendar_start(window, clock.now)
-            assert found is not None
-            assert Fraction(found) == sum(Fraction(usd) for ts, usd in charged if ts >= since), (
-                window,
-                clock.now,
-            )
+    looks = jumps = 0
+
+    @settings(max_examples=proof.size(60, 3200), deadline=None)
+    @given(steps=st.lists(st.tuples(STEPS, COSTS, ACTIONS), min_size=1, max_size=10))
+    def is_exact(steps: list[tuple[timedelta, Decimal, str]]) -> None:
+        nonlocal looks, jumps
+        folder = tmp_path_factory.mktemp("agents")
+        home, clock = Home(folder), Clock()
+        init(home, ["hermes"])
+        hermes = Account(home, "hermes", clock=clock)
+        charged: list[tuple[str, Decimal]] = []
+        before: dict[Window, Decimal | None] = dict.fromkeys(SPEND_WINDOWS, Decimal(0))
+        for step, cost, action in steps:
+            clock.now += step
+            if step < timedelta(0):
+                jumps += 1
+                for window, usd in spent(hermes).items():
+                    assert usd is not None
+                    assert usd >= (before[window] or 0), f"{window} was reopened by a jump of {step}"
+            if action == "charge":
+                charged.append((hermes.charge(cost, model="m").row.ts.isoformat(), cost))
+            elif action == "forget":
+                (home.spend_dir("hermes") / "spend.checkpoint").unlink(missing_ok=True)
+            before = spent(hermes)
+            for window, found in before.items():
+                since = calendar_start(window, clock.now)
+                assert found is not None
+                expected = sum(Fraction(usd) for ts, usd in charged if ts >= since)
+                assert Fraction(found) == expected, (window, clock.now)
+            looks += 1
+        shutil.rmtree(folder)
+
+    is_exact()
+    proof.counted(looks, "generated instants, every window exact")
+    proof.counted(jumps, "jumps back of the clock among them, none of which reopened a window")

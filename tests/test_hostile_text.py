@@ -9,13 +9,13 @@ import subprocess
 import sys
 import tty
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -23,9 +23,11 @@ from hypothesis import strategies as st
 
 from hal0_budget import Account, Home, init
 from hal0_budget.cli.render import printable
-from tests.conftest import Cli
+from tests.conftest import Cli, Proof
 
 pytestmark = pytest.mark.promise(13)
+
+T = TypeVar("T")
 
 # What a terminal, a log, a shell, a renderer or a reader of JSON lines might take for its own.
 SNIPPETS = (
@@ -41,8 +43,8 @@ hostile = st.lists(
     max_size=8,
 ).map("".join)
 
-# An example is a hundred processes: few of them, and none to shrink one that failed.
-FEW = settings(max_examples=2, deadline=None, phases=[Phase.generate])
+ON = pytest.mark.parametrize("terminal", [False, True], ids=["piped", "on a terminal"])
+SHOWN = "generated names through the commands, piped and on a terminal"
 
 # Runs the program once a line of its input, each time in a process of its own, without
 # the time that a start takes.
@@ -104,6 +106,21 @@ def run_all(root: Path, lines: Sequence[Sequence[str]], *, terminal: bool) -> Sa
     return Said(*heard)
 
 
+def check_few(proof: Proof, texts: st.SearchStrategy[list[T]], check: Callable[[list[T]], None]) -> None:
+    """Check some lists of texts: few, because one is a hundred processes, and none to shrink a failed one."""
+    seen = 0
+
+    @settings(max_examples=proof.size(2, 16), deadline=None, phases=[Phase.generate])
+    @given(texts)
+    def each(found: list[T]) -> None:
+        nonlocal seen
+        check(found)
+        seen += len(found)
+
+    each()
+    proof.counted(seen, SHOWN)
+
+
 def assert_inert(text: str) -> None:
     """No character but the newline is one that a terminal obeys, or that hides or reorders text."""
     kinds = {
@@ -129,14 +146,14 @@ def unescaped(escape: re.Match[str]) -> str:
     return escape[0].encode().decode("unicode_escape")
 
 
-@pytest.mark.parametrize("terminal", [False, True], ids=["piped", "on a terminal"])
-@FEW
-@given(
-    texts=st.lists(st.tuples(hostile, hostile, hostile), min_size=12, max_size=12, unique_by=itemgetter(2))
-)
-def test_charge_writes_one_row_and_says_one_inert_line(
-    terminal: bool, texts: list[tuple[str, str, str]]
-) -> None:
+@ON
+def test_charge_writes_one_row_and_says_one_inert_line(terminal: bool, proof: Proof) -> None:
+    texts = st.tuples(hostile, hostile, hostile)
+    lists = st.lists(texts, min_size=12, max_size=12, unique_by=itemgetter(2))
+    check_few(proof, lists, lambda found: assert_charges_are_inert(terminal, found))
+
+
+def assert_charges_are_inert(terminal: bool, texts: list[tuple[str, str, str]]) -> None:
     with TemporaryDirectory() as folder:
         home = Home(Path(folder))
         init(home)
@@ -169,10 +186,13 @@ def fields(row: dict[str, Any]) -> dict[str, Any]:
     return {key: row[key] for key in ("model", "surface", "request_id")}
 
 
-@pytest.mark.parametrize("terminal", [False, True], ids=["piped", "on a terminal"])
-@FEW
-@given(texts=st.lists(hostile, min_size=11, max_size=11))
-def test_message_that_quotes_its_cause_is_one_inert_line(terminal: bool, texts: list[str]) -> None:
+@ON
+def test_message_that_quotes_its_cause_is_one_inert_line(terminal: bool, proof: Proof) -> None:
+    lists = st.lists(hostile, min_size=11, max_size=11)
+    check_few(proof, lists, lambda found: assert_messages_are_inert(terminal, found))
+
+
+def assert_messages_are_inert(terminal: bool, texts: list[str]) -> None:
     with TemporaryDirectory() as folder:
         a, b, c, d, e, f, g, h, i, j, k = texts
         commands = [
@@ -201,10 +221,13 @@ def test_message_that_quotes_its_cause_is_one_inert_line(terminal: bool, texts: 
         assert ["error" in json.loads(line) for line in said.out.splitlines()] == [True] * len(commands)
 
 
-@pytest.mark.parametrize("terminal", [False, True], ids=["piped", "on a terminal"])
-@FEW
-@given(texts=st.lists(hostile, min_size=3, max_size=3))
-def test_warning_that_quotes_a_key_is_one_inert_line(terminal: bool, texts: list[str]) -> None:
+@ON
+def test_warning_that_quotes_a_key_is_one_inert_line(terminal: bool, proof: Proof) -> None:
+    lists = st.lists(hostile, min_size=3, max_size=3)
+    check_few(proof, lists, lambda found: assert_warnings_are_inert(terminal, found))
+
+
+def assert_warnings_are_inert(terminal: bool, texts: list[str]) -> None:
     with TemporaryDirectory() as folder:
         home = Home(Path(folder))
         names = [f"p{number}" for number in range(len(texts))]

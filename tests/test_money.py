@@ -17,14 +17,12 @@ from hal0_budget import BudgetError, Home, parse_usd
 from hal0_budget.cli.app import invoke
 from hal0_budget.cli.options import Output
 from hal0_budget.money import add, checked_usd, dollars, multiply, percent, plain, subtract, total
-from tests.conftest import Cli
+from tests.conftest import Cli, Proof
 
 pytestmark = pytest.mark.promise(9)
 
 FINEST = "0." + "0" * 339 + "1"
 LONGEST = "999999999." + "9" * 340
-
-MANY = settings(max_examples=500, deadline=None)
 
 DIGITS = st.text("0123456789", min_size=1, max_size=9)
 PLACES = st.one_of(st.just(""), st.text("0123456789", min_size=1, max_size=340).map(".{}".format))
@@ -76,50 +74,65 @@ def files(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-@MANY
-@given(AMOUNTS)
-def test_amount_keeps_its_exact_value_through_parsing_and_printing(text: str) -> None:
-    printed = plain(parse_usd(text))
-    assert re.fullmatch(r"[0-9]+(\.[0-9]+)?", printed)
-    assert Fraction(printed) == Fraction(text)
-    assert parse_usd(printed) == parse_usd(text)
+def test_amount_keeps_its_exact_value_through_parsing_and_printing(proof: Proof) -> None:
+    seen = set()
+
+    # More than are promised, because some come twice.
+    @settings(max_examples=proof.size(500, 103_000), deadline=None)
+    @given(AMOUNTS)
+    def is_exact(text: str) -> None:
+        printed, shown = plain(parse_usd(text)), dollars(parse_usd(text))
+        assert re.fullmatch(r"[0-9]+(\.[0-9]+)?", printed)
+        assert re.fullmatch(r"\$[0-9]+\.[0-9]{4,}", shown), "a person reads another number of digits"
+        assert Fraction(printed) == Fraction(shown[1:]) == Fraction(text)
+        assert parse_usd(printed) == parse_usd(text)
+        seen.add(text)
+
+    is_exact()
+    proof.counted(len(seen), "generated amounts, exact as they are read and printed")
 
 
-@MANY
-@given(AMOUNTS)
-def test_no_digit_is_lost_where_a_person_reads_an_amount(text: str) -> None:
-    shown = dollars(parse_usd(text))
-    assert re.fullmatch(r"\$[0-9]+\.[0-9]{4,}", shown)
-    assert Fraction(shown[1:]) == Fraction(text)
+def test_sums_are_exact(proof: Proof) -> None:
+    added = 0
+
+    @settings(max_examples=proof.size(500, 20_000), deadline=None)
+    @given(st.lists(AMOUNTS, max_size=30))
+    @example([LONGEST, FINEST, "0.1"] * 10)
+    def is_exact(texts: list[str]) -> None:
+        nonlocal added
+        added += len(texts)
+        assert Fraction(total([parse_usd(text) for text in texts])) == sum(map(Fraction, texts))
+
+    is_exact()
+    proof.counted(added, "generated amounts, exact in sums")
 
 
-@MANY
-@given(st.lists(AMOUNTS, max_size=30))
-@example([LONGEST, FINEST, "0.1"] * 10)
-def test_sums_are_exact(texts: list[str]) -> None:
-    assert Fraction(total([parse_usd(text) for text in texts])) == sum(map(Fraction, texts))
+def test_sum_difference_and_product_of_two_amounts_are_exact(proof: Proof) -> None:
+    @settings(max_examples=proof.size(500, 20_000), deadline=None)
+    @given(AMOUNTS, AMOUNTS)
+    @example(LONGEST, FINEST)
+    def is_exact(left: str, right: str) -> None:
+        usd, other = parse_usd(left), parse_usd(right)
+        assert Fraction(add(usd, other)) == Fraction(left) + Fraction(right)
+        assert Fraction(subtract(usd, other)) == Fraction(left) - Fraction(right)
+        assert Fraction(multiply(usd, other)) == Fraction(left) * Fraction(right)
+
+    is_exact()
 
 
-@MANY
-@given(AMOUNTS, AMOUNTS)
-@example(LONGEST, FINEST)
-def test_sum_difference_and_product_of_two_amounts_are_exact(left: str, right: str) -> None:
-    usd, other = parse_usd(left), parse_usd(right)
-    assert Fraction(add(usd, other)) == Fraction(left) + Fraction(right)
-    assert Fraction(subtract(usd, other)) == Fraction(left) - Fraction(right)
-    assert Fraction(multiply(usd, other)) == Fraction(left) * Fraction(right)
+def test_whatever_is_accepted_means_what_it_says(proof: Proof) -> None:
+    @settings(max_examples=proof.size(500, 20_000), deadline=None)
+    @given(st.text(st.sampled_from("0123456789.eE+-_ \n,\u0663\uff15x"), max_size=12))
+    def means_it(text: str) -> None:
+        try:
+            usd = parse_usd(text)
+        except ValueError:
+            return
+        assert re.fullmatch(r"[0-9.eE+-]+", text)
+        assert text[0] not in "+-"
+        assert Fraction(usd) == Fraction(text)
 
-
-@MANY
-@given(st.text(st.sampled_from("0123456789.eE+-_ \n,\u0663\uff15x"), max_size=12))
-def test_whatever_is_accepted_means_what_it_says(text: str) -> None:
-    try:
-        usd = parse_usd(text)
-    except ValueError:
-        return
-    assert re.fullmatch(r"[0-9.eE+-]+", text)
-    assert text[0] not in "+-"
-    assert Fraction(usd) == Fraction(text)
+    means_it()
 
 
 @pytest.mark.parametrize(
@@ -162,7 +175,7 @@ def test_negative_zero_loses_its_sign() -> None:
     assert plain(checked_usd(Decimal("-0.00"))) == "0"
 
 
-def test_every_way_to_ask_refuses_every_hostile_amount_and_writes_nothing(home: Home) -> None:
+def test_every_way_to_ask_refuses_every_hostile_amount_and_writes_nothing(home: Home, proof: Proof) -> None:
     assert len(set(HOSTILE)) >= 200
     before = files(home.root)
     asked = [(["check", "hermes", f"--estimate={text}"], "budget.invalid_estimate") for text in HOSTILE]
@@ -183,6 +196,7 @@ def test_every_way_to_ask_refuses_every_hostile_amount_and_writes_nothing(home: 
             accepted.append(line)
     assert accepted == []
     assert files(home.root) == before
+    proof.counted(len(asked), "hostile amounts on command lines, 0 accepted")
 
 
 @pytest.mark.parametrize(

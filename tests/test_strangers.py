@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hal0_budget import Account, Home, init
+from hal0_budget import Account, BudgetError, Home, init
 from tests.conftest import Cli, Proof
 
 NOBODY = 65534
@@ -92,27 +92,39 @@ def test_nobody_can_forge_erase_redirect_or_block(open_home: Home, proof: Proof)
     assert cli("check", "hermes", "--estimate", "0.51").returncode == 20
     assert cli("verify", "hermes").returncode == 0
     assert cli("charge", "hermes", "--cost", "0.1", "--model", "m", "--lock-timeout", "1").returncode == 0
-    proof.reached(f"{len(ATTEMPTS)} kinds of attempt as nobody, 0 succeeded, none hung")
+    proof.counted(len(ATTEMPTS), "attempts as nobody, 0 succeeded, none hung")
 
 
 NAMES = ("../x", "..", ".", "a/b", "/etc/passwd", "a\nb", "-x", "", "a" * 65, "ä", "a b", "%2e%2e")
-OTHERS = ("show", "charge", "set", "reserve", "release", "void", "init", "verify")
+# Every command that takes an id, with the id where {} stands.
+TAKERS = (
+    *("show -- {}", "check -- {}", "init -- {}", "verify -- {}", "verify --repair -- {}"),
+    *("charge --cost 1 --model m -- {}", "set --daily 1 -- {}", "reserve --estimate 1 -- {}"),
+    *("release -- {} h", "void --reason x -- {} r", "run --estimate 1 -- {} true"),
+    *("release -- hermes {}", "reserve --estimate 1 --hold-id={} hermes"),
+    *("charge --cost 1 --model m --hold={} hermes", "check --agent={} hermes", "init --agent={}"),
+)
 
 
 @pytest.mark.promise(12)
-@pytest.mark.parametrize(
-    ("command", "name"), [*(("check", name) for name in NAMES), *((command, "../x") for command in OTHERS)]
-)
-def test_no_id_leaves_its_folder(cli: Cli, command: str, name: str) -> None:
-    options = {
-        "charge": ["--cost", "1", "--model", "m"],
-        "set": ["--daily", "1"],
-        "reserve": ["--estimate", "1"],
-        "release": [],
-        "void": ["--reason", "x"],
-    }
-    more = {"release": ["h"], "void": ["r"]}
+@pytest.mark.parametrize("name", NAMES)
+def test_no_id_leaves_its_folder(cli: Cli, name: str, proof: Proof) -> None:
     before = sorted(cli.root.parent.rglob("*"))
-    done = cli(command, *options.get(command, []), "--", name, *more.get(command, []))
-    assert done.returncode == 64, done.stderr
-    assert sorted(cli.root.parent.rglob("*")) == before
+    takers = TAKERS if proof.is_full or name == "../x" else TAKERS[:1]
+    for taker in takers:
+        done = cli(*(word.replace("{}", name) for word in taker.split()))
+        assert done.returncode == 64, (taker, done.stderr)
+        assert sorted(cli.root.parent.rglob("*")) == before, taker
+    proof.counted(len(takers), "ids that lead elsewhere, refused")
+
+
+@pytest.mark.promise(12)
+def test_no_id_with_a_nul_reaches_the_file_system(home: Home, proof: Proof) -> None:
+    """No command line can hold one; a caller of the library can."""
+    names = ("hermes\0", "\0", "hermes\0.toml", "../\0", "hermes\n", "hermes/", "hermes/../hermes")
+    for name in names:
+        for agent, persona in (("hermes", name), (name, "hermes")):
+            with pytest.raises(BudgetError) as caught:
+                Account(Home(home.root, agent), persona).check()
+            assert caught.value.code == "id.invalid", name
+    proof.counted(2 * len(names), "ids that lead elsewhere, refused")

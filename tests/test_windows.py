@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hal0_budget import Account, Home
 from hal0_budget.windows import SPEND_WINDOWS, Window, utc_now, window_end, window_start
+from tests.conftest import Proof
 
 pytestmark = pytest.mark.promise(10)
 
@@ -101,16 +102,39 @@ def test_windows_are_those_of_utc_whatever_the_offset_of_the_clock(
     assert all(bound and bound.utcoffset() == timedelta(0) for bound in found)
 
 
-@settings(max_examples=500, deadline=None)
-@given(INSTANTS, st.timedeltas(timedelta(0), timedelta(days=40)), st.sampled_from(RESETTING))
-def test_windows_agree_with_the_calendar(now: datetime, later: timedelta, window: Window) -> None:
-    start, end = window_start(window, now), window_end(window, now)
-    assert end is not None
-    assert start <= now < end
-    same, utc = SAME[window], now.astimezone(UTC)
-    assert same(start) == same(utc) == same(end - INSTANT)
-    assert same(start - INSTANT) != same(utc) != same(end)
-    assert (now + later < end) == (same(utc + later) == same(utc))
+def test_windows_agree_with_the_calendar(proof: Proof) -> None:
+    instants = proof.size(500, 20_000)
+
+    @settings(max_examples=instants, deadline=None)
+    @given(INSTANTS, st.timedeltas(timedelta(0), timedelta(days=40)), st.sampled_from(RESETTING))
+    def agree(now: datetime, later: timedelta, window: Window) -> None:
+        start, end = window_start(window, now), window_end(window, now)
+        assert end is not None
+        assert start <= now < end
+        same, utc = SAME[window], now.astimezone(UTC)
+        assert same(start) == same(utc) == same(end - INSTANT)
+        assert same(start - INSTANT) != same(utc) != same(end)
+        assert (now + later < end) == (same(utc + later) == same(utc))
+
+    agree()
+    proof.counted(instants, "generated instants, windows as in the calendar of Python")
+
+
+@pytest.mark.parametrize("window", RESETTING)
+def test_every_window_of_years_begins_where_the_calendar_says(window: Window, proof: Proof) -> None:
+    """Each last microsecond and each first one, over leap years and years of 53 weeks."""
+    edge = window_start(window, datetime(2024, 1, 1, tzinfo=UTC))
+    end = datetime(proof.size(2025, 2036) if window != "hourly" else 2025, 1, 1, tzinfo=UTC)
+    same, edges = SAME[window], 0
+    while edge < end:
+        after = window_end(window, edge)
+        assert after is not None
+        last = after - INSTANT
+        assert window_start(window, last) == edge
+        assert window_start(window, after) == after
+        assert same(edge) == same(last) != same(after)
+        edge, edges = after, edges + 1
+    proof.counted(edges, "edges of windows, exact to the microsecond")
 
 
 @settings(deadline=None)

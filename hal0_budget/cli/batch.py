@@ -7,7 +7,7 @@ import json
 import sys
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, BinaryIO
 
 from hal0_budget.charges import Charge
 from hal0_budget.errors import BudgetError, InvalidCharge, UsageError
@@ -17,6 +17,9 @@ from hal0_budget.windows import utc_now
 
 _KEYS = {"cost_usd", "model", "surface", "request_id", "ts", "persona_id", "hold_id", "cost_source"}
 _NAMED = 20
+
+# Longer than the line of any charge.
+_LONGEST = 256 * 1024
 
 
 def read_batch(name: str, persona: str) -> tuple[Charge, ...]:
@@ -28,10 +31,10 @@ def read_batch(name: str, persona: str) -> tuple[Charge, ...]:
     """
     try:
         if name == "-":
-            data = sys.stdin.buffer.read()
+            data = _read(sys.stdin.buffer, name)
         else:
             with open(name, "rb") as file:
-                data = file.read()
+                data = _read(file, name)
     except (OSError, AttributeError) as error:
         raise UsageError(f"--batch {name}: {getattr(error, 'strerror', None) or error}") from None
     digest = hashlib.sha256(data).hexdigest()[:24]
@@ -50,6 +53,16 @@ def read_batch(name: str, persona: str) -> tuple[Charge, ...]:
         more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
         raise InvalidCharge(f"{name}: nothing was recorded: {'; '.join(wrong[:_NAMED])}{more}", lines=wrong)
     return tuple(charges)
+
+
+def _read(file: BinaryIO, name: str) -> bytes:
+    """All of a file, unless a line of it has no end: /dev/zero has none."""
+    lines: list[bytes] = []
+    while line := file.readline(_LONGEST):
+        if len(line) == _LONGEST:
+            raise InvalidCharge(f"{name}: line {len(lines) + 1} is longer than {_LONGEST} bytes")
+        lines.append(line)
+    return b"".join(lines)
 
 
 def _charge(line: bytes, persona: str, request_id: str) -> Charge:

@@ -26,6 +26,9 @@ from hal0_budget.store.rows import TORN_MARK, Unreadable, is_blank, parse_object
 _LONGEST = 64 * 1024
 _KEPT_CLOSED = 100
 
+# A block of a look, and the longest line: one that fills a block is refused unread.
+_BLOCK = 256 * 1024
+
 # A reader that finds so many bytes new has been waiting for others that reserve.
 _MANY = 2048
 
@@ -109,19 +112,9 @@ class Holds:
         if (status.st_dev, status.st_ino) != self._file or status.st_size < self._size:
             self._forget()
             self._file = status.st_dev, status.st_ino
-        data = os.pread(fd, status.st_size - self._size, self._size)
         self.exists = True
-        whole = data[: data.rfind(b"\n") + 1]
-        entries = _plain_entries(whole) if len(whole) > _MANY else None
-        if entries is None:
-            for line in whole.split(b"\n")[:-1]:
-                self._lines += 1
-                self._take(line)
-        else:
-            self._lines += len(entries)
-            for entry in entries:
-                self._enter(entry)
-        self._size += len(whole)
+        while self._take_block(fd):
+            pass
 
     def held(self, now: datetime, settled: Collection[str]) -> Decimal:
         """USD that open holds set aside, but for those that were `settled` behind the journal's back.
@@ -164,8 +157,7 @@ class Holds:
 
     def _seal(self, fd: int) -> bytes:
         size = size_of(fd)
-        fragment = os.pread(fd, size - self._size, self._size)
-        return TORN_MARK + b"\n" if fragment and not fragment.endswith(b"\n") else b""
+        return b"" if size == 0 or os.pread(fd, 1, size - 1) == b"\n" else TORN_MARK + b"\n"
 
     def _forget(self) -> None:
         self.open: dict[str, Hold] = {}
@@ -176,6 +168,25 @@ class Holds:
         self._soonest = _NEVER
         self._file = (0, 0)
         self._size = self._lines = 0
+
+    def _take_block(self, fd: int) -> bool:
+        """Take the next whole lines, a block at most; whether there may be more."""
+        gained = size_of(fd) - self._size
+        block = os.pread(fd, min(_BLOCK, max(gained, 0)), self._size)
+        whole = block[: block.rfind(b"\n") + 1]
+        if not whole and len(block) == _BLOCK:
+            raise HoldsDamaged(f"line {self._lines + 1} is longer than {_BLOCK} bytes")
+        entries = _plain_entries(whole) if len(whole) > _MANY else None
+        if entries is None:
+            for line in whole.split(b"\n")[:-1]:
+                self._lines += 1
+                self._take(line)
+        else:
+            self._lines += len(entries)
+            for entry in entries:
+                self._enter(entry)
+        self._size += len(whole)
+        return len(block) == _BLOCK
 
     def _take(self, line: bytes) -> None:
         if is_blank(line):

@@ -1,0 +1,175 @@
+"""Exit 0 means that the last byte was synced: a write that fails acknowledges nothing, the next works."""
+
+from __future__ import annotations
+
+import re
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from hal0_budget import Account, BudgetError, Home
+from hal0_budget.audit import audit
+from hal0_budget.cli.app import invoke
+from hal0_budget.cli.options import Output
+from hal0_budget.store import writer as writer_module
+from hal0_budget.windows import utc_now
+from tests.conftest import Cli, Proof
+from tests.test_faults import MUTATING, Trace, restored, tear
+
+pytestmark = pytest.mark.promise(6)
+
+LEDGER, HOLDS, PERSONA = "spend.jsonl", "spend.holds", "hermes.toml"
+R0 = "charge hermes --cost 0.25 --model m --request-id r0"
+H0 = "reserve hermes --estimate 0.25 --hold-id h0"
+
+
+class Case(NamedTuple):
+    """A command that writes, what was done before, and the file that says that it is done."""
+
+    line: str
+    file: str
+    before: tuple[str, ...] = (R0, H0)
+    is_torn: bool = False
+
+
+CASES = {
+    "first charge": Case("charge hermes --cost 0.25 --model m --request-id r1", LEDGER, ()),
+    "charge": Case("charge hermes --cost 0.25 --model m --request-id r1", LEDGER),
+    "charge after a tear": Case("charge hermes --cost 0.25 --model m --request-id r1", LEDGER, is_torn=True),
+    "first reserve": Case("reserve hermes --estimate 0.5 --hold-id h1", HOLDS, ()),
+    "reserve": Case("reserve hermes --estimate 0.5 --hold-id h1", HOLDS),
+    "release": Case("release hermes h0", HOLDS),
+    "charge of a hold": Case("charge hermes --cost 0.3 --model m --request-id r1 --hold h0", LEDGER),
+    "void": Case("void hermes r0 --reason wrong", LEDGER),
+    "set": Case("set hermes --daily 5", PERSONA, ()),
+}
+
+State = tuple[Decimal | None, Decimal, Decimal | None]
+
+
+def state_of(home: Home) -> State:
+    """What is spent, what is held and what the daily cap is, by who looks now; nothing is damaged."""
+    assert not [found for found in audit(home, "hermes", utc_now()).findings if found.severity == "damage"]
+    statement = Account(home, "hermes").show()
+    return statement.of("lifetime").spent, statement.held, statement.of("daily").cap
+
+
+def ask(home: Home, line: str) -> int:
+    """Run a command line in this process; its exit code."""
+    try:
+        result = invoke(["--root", str(home.root), *line.split()], Output())
+    except BudgetError as error:
+        return error.exit_code
+    assert not isinstance(result, int)
+    return result.exit_code
+
+
+def laid(home: Home, case: Case) -> Path:
+    """Do what is done before; the file that the case's command writes to."""
+    for line in case.before:
+        assert ask(home, line) == 0
+    if case.is_torn:
+        tear(home.spend_dir("hermes") / LEDGER)
+    return (home.personas if case.file == PERSONA else home.spend_dir("hermes")) / case.file
+
+
+def synced(calls: list[str]) -> dict[str, bool]:
+    """Each path that was written or synced, and whether its last write was followed by a good fsync."""
+    found = {}
+    for call in calls:
+        if path := re.match(r"(?:write|fsync)\(\d+<(.*?)>", call):
+            found[path[1]] = call.startswith("fsync(") and call.endswith("= 0")
+    return found
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_error_at_any_write_or_sync_is_never_an_acknowledgement(
+    case: Case, home: Home, cli: Cli, tmp_path: Path, proof: Proof
+) -> None:
+    trace, command = Trace(cli, home, tmp_path / "strace.log"), case.line.split()
+    record = str(laid(home, case))
+    # A file that is replaced is synced before it has its name.
+    written = str(home.personas / ".hermes.toml.new") if case.file == PERSONA else record
+    start = state_of(home)
+    with restored(home.root):
+        assert trace(MUTATING, *command).returncode == 0
+        assert synced(trace.calls())[written]
+        end = state_of(home)
+        steps = list(zip(trace.steps(), trace.calls(), strict=True))
+    if not proof.is_full:
+        steps = [(step, call) for step, call in steps if call.startswith("fsync(") and f"<{written}>" in call]
+    assert steps
+    refused = 0
+    for (name, number), call in steps:
+        error = "EIO" if name == "fsync" else "ENOSPC"
+        with restored(home.root):
+            done = trace(MUTATING, *command, inject=f"{name}:error={error}:when={number}")
+            (failed,) = [line for line in trace.calls() if "(INJECTED)" in line]
+            if done.returncode == 0:
+                assert synced(trace.calls())[written], call
+                assert state_of(home) == end, call
+                continue
+            refused += 1
+            assert (done.returncode, done.stdout) == (74, ""), call
+            assert str(home.root) in done.stderr, "the error does not say of which file"
+            assert state_of(home) in (start, end), call
+            again = trace(MUTATING, *command)
+            assert state_of(home) == end, call
+            # 76: it was done before it failed, and cannot be done twice.
+            assert again.returncode in {0, 76}, call
+            if again.returncode == 0 and name == "fsync":
+                assert synced(trace.calls())[failed.split("<")[1].split(">")[0]], "never synced"
+    assert refused
+    proof.counted(
+        len(steps), "injected failures of a write or sync, none acknowledged without a whole row on the disk"
+    )
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file of this process can grow beyond `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_what_does_not_fit_at_any_byte_is_not_acknowledged(
+    case: Case, home: Home, cli: Cli, monkeypatch: pytest.MonkeyPatch, proof: Proof
+) -> None:
+    monkeypatch.setattr(writer_module, "_TEAR_GRACE", 0)  # nobody else finishes these tears
+    record = laid(home, case)
+    # A file that is replaced is written anew; any other grows.
+    before = b"" if case.file == PERSONA or not record.exists() else record.read_bytes()
+    start = state_of(home)
+    with restored(home.root):
+        assert ask(home, case.line) == 0
+        end, needed = state_of(home), record.stat().st_size
+    sizes = [*range(len(before), needed, proof.size(29, 1)), needed - 1, needed]
+    for size in sizes:
+        with restored(home.root):
+            with largest_file(size):
+                assert ask(home, case.line) == (0 if size == needed else 74), size
+                assert ask(home, "check hermes --estimate 0.01") == 0, size
+                assert ask(home, "show hermes") == 0, size
+            # What lacks its newline alone is whole: it counts, though nobody was told so.
+            assert state_of(home) == end if size == needed else state_of(home) in (start, end), size
+            assert ask(home, case.line) in {0, 76}, size
+            assert state_of(home) == end, size
+            assert case.file == PERSONA or record.read_bytes().startswith(before), size
+    with largest_file((len(before) + needed) // 2):
+        done = cli(*case.line.split())
+        assert (done.returncode, done.stdout) == (74, "")
+        assert str(home.root) in done.stderr
+        assert cli("check", "hermes", "--estimate", "0.01").returncode == 0
+    assert cli(*case.line.split()).returncode == 0
+    assert state_of(home) == end
+    proof.counted(len(sizes) + 1, "writes cut at every byte, none acknowledged but the whole ones")
