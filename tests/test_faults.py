@@ -7,7 +7,6 @@ import os
 import re
 import resource
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +27,6 @@ COST = Decimal("0.25")
 CHARGE = ("charge", "hermes", "--cost", "0.25", "--model", "m", "--request-id", "killed")
 SET = ("set", "hermes", "--daily", "5")
 MUTATING = "write,pwrite64,fsync,rename,renameat,renameat2,unlink,unlinkat,ftruncate,fchmod,fchown,mkdir"
-# A process that dies at a call that is not among these leaves what it leaves at the next that is.
-STEPS = f"openat,flock,{MUTATING}"
 
 
 def missing(tool: str) -> str:
@@ -97,62 +94,6 @@ def ids(ledger: Path) -> list[str]:
 def tear(ledger: Path) -> None:
     with ledger.open("ab") as file:
         file.write(b'{"ts":"2026-05-29T12:00:00Z","persona_id":"her')
-
-
-@pytest.mark.promise(1)
-@pytest.mark.parametrize("state", ["new", "torn"])
-def test_charge_killed_at_any_step_loses_no_acknowledged_row(
-    state: str, account: Account, ledger: Path, trace: Trace
-) -> None:
-    acknowledged = []
-    if state == "torn":
-        acknowledged = [account.charge(COST, model="m").row.request_id for _ in range(3)]
-        tear(ledger)
-    root = account.home.root
-    with restored(root):
-        assert trace(STEPS, *CHARGE).returncode == 0
-        steps = trace.steps()
-    assert {"write", "fsync", "openat", "flock"} <= {name for name, _ in steps}
-    recorded = set()
-    for name, number in steps:
-        with restored(root):
-            done = trace(STEPS, *CHARGE, inject=f"{name}:signal=KILL:when={number}")
-            assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), f"{name} {number}: {done}"
-            assert "killed by SIGKILL" in trace.calls()[-1]
-            assert done.stdout == "", "acknowledged before it was done"
-            account.show()
-            assert account.check(COST).verdict.level == "allow"
-            acknowledged_now = [*acknowledged, account.charge(COST, model="m").row.request_id]
-            found = ids(ledger)
-            assert [one for one in found if one != "killed"] == acknowledged_now, f"{name} {number}"
-            assert found.count("killed") <= 1
-            recorded.add("killed" in found)
-            assert account.show().of("lifetime").spent == COST * len(found)
-            assert account.show().warnings == ()
-    assert recorded == {False, True}, "no kill hit before the row, or none after it"
-
-
-@pytest.mark.promise(11)
-def test_set_killed_at_any_step_leaves_the_old_bytes_or_the_new(
-    account: Account, home: Home, trace: Trace
-) -> None:
-    persona = home.persona_file("hermes")
-    old = persona.read_bytes()
-    with restored(home.root):
-        assert trace(STEPS, *SET).returncode == 0
-        steps, new = trace.steps(), persona.read_bytes()
-    assert {"write", "fsync"} <= {name for name, _ in steps}
-    assert new != old
-    found = set()
-    for name, number in steps:
-        with restored(home.root):
-            done = trace(STEPS, *SET, inject=f"{name}:signal=KILL:when={number}")
-            assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), f"{name} {number}: {done}"
-            found.add(persona.read_bytes())
-            account.set_budget({"daily_usd": Decimal(5)})
-            assert persona.read_bytes() == new
-            assert not list(persona.parent.glob(".*")), "a temporary file was left for good"
-    assert found == {old, new}
 
 
 @pytest.mark.parametrize("command", [CHARGE, SET], ids=["charge", "set"])
