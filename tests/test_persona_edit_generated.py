@@ -5,9 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from decimal import Decimal
-from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import pytest
@@ -15,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hal0_budget import Account, BudgetError, Home
+from tests.conftest import Proof
 
 pytestmark = pytest.mark.promise(11)
 
@@ -165,16 +164,14 @@ wanted = st.dictionaries(st.sampled_from(sorted(VALUES)), st.none() | st.boolean
 )
 
 
-@settings(max_examples=300, deadline=None)
-@given(generated=personas, changes=wanted)
-def test_generated_file_differs_in_the_named_keys_alone_or_is_untouched(
-    generated: Generated, changes: dict[str, Decimal | bool | None]
-) -> None:
-    with TemporaryDirectory() as folder:
-        home = Home(Path(folder))
+def test_generated_file_differs_in_the_named_keys_alone_or_is_untouched(home: Home, proof: Proof) -> None:
+    outcomes = Counter[str]()
+
+    @settings(max_examples=proof.size(300, 10_000), deadline=None)
+    @given(generated=personas, changes=wanted)
+    def holds_for(generated: Generated, changes: dict[str, Decimal | bool | None]) -> None:
         text = generated.text
         path = home.persona_file("operator")
-        path.parent.mkdir(parents=True)
         path.write_bytes(text.encode())
         try:
             Account(home, "operator").set_budget(changes)
@@ -182,8 +179,16 @@ def test_generated_file_differs_in_the_named_keys_alone_or_is_untouched(
             assert error.code == "persona.uneditable", error
             assert not generated.is_ordinary
             assert path.read_bytes().decode() == text
+            outcomes["refused"] += 1
         else:
             assert_only_these_changed(generated, text, path.read_bytes().decode(), changes)
+            outcomes["edited"] += 1
+
+    holds_for()
+    proof.reached(
+        f"{outcomes.total()} generated files: {outcomes['edited']} differ in the keys named alone, "
+        f"{outcomes['refused']} refused and untouched"
+    )
 
 
 def assert_only_these_changed(

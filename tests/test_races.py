@@ -1,10 +1,11 @@
-"""Many processes at once: nothing is granted twice, nothing is recorded twice, nobody waits long."""
+"""Many processes at once: nothing is granted twice, and nothing is recorded twice."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
+import traceback
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -31,6 +32,10 @@ def in_processes(count: int, work: Callable[[int], str]) -> list[str]:
                 os.read(begin, 1)
                 os.write(answer, f"{work(number)}\n".encode())
                 code = 0
+            except BaseException:
+                # Nobody else would see it: the process ends here.
+                traceback.print_exc()
+                raise
             finally:
                 os._exit(code)
         children.append(child)
@@ -86,23 +91,3 @@ def test_processes_that_race_the_same_ids_leave_one_row_each(home: Home, ledger:
     assert sorted(recorded) == sorted(f"r{number}" for number in range(ids))
     assert Account(home, "hermes").show().of("lifetime").spent == ids * AMOUNT
     proof.reached(f"{processes} processes raced {ids} ids: {len(recorded)} rows")
-
-
-@pytest.mark.promise(7)
-def test_contenders_for_the_lock_all_get_their_turn(home: Home, proof: Proof) -> None:
-    """Bounds on the wait are promised for a quiet machine; here they are measured, and all get in."""
-    processes, turns = proof.size(16, 64), proof.size(20, 100)
-
-    def work(_: int) -> str:
-        mine = Account(home, "hermes", lock_timeout=30)
-        waits = []
-        for _ in range(turns):
-            begin = time.monotonic()
-            mine.charge(AMOUNT, model="m")
-            waits.append(time.monotonic() - begin)
-        return " ".join(f"{wait:.4f}" for wait in waits)
-
-    waits = sorted(float(wait) for line in in_processes(processes, work) for wait in line.split())
-    assert len(waits) == processes * turns
-    p99 = waits[int(len(waits) * 0.99)]
-    proof.reached(f"{processes} contenders: p99 {p99 * 1000:.0f} ms, max {waits[-1] * 1000:.0f} ms")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import stat
-import subprocess
-import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -19,43 +17,47 @@ from hal0_budget import Account, BudgetError, Home, init
 from hal0_budget.budget import KEYS
 from hal0_budget.store import persona_edit
 from hal0_budget.store.persona_file import read_persona
-from tests.conftest import Cli
+from tests.conftest import Cli, Proof
+from tests.test_races import in_processes
 
 pytestmark = pytest.mark.promise(11)
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
-SETTER = """
-import sys
-from decimal import Decimal
-from pathlib import Path
-from hal0_budget import Account, Home
-root, agent, personas, key = sys.argv[1:]
-account = Account(Home(Path(root), agent, Path(personas)), "hermes", lock_timeout=60)
-for number in range(1, 11):
-    # Nobody else sets this key: what the last turn wrote must still be there.
-    value = number % 2 == 0 if key == "hard_cap" else Decimal(number) / 10
-    revision = account.set_budget({key: value})
-    assert number == 1 or revision.changes[key][0] == before, revision.changes
-    before = value
-"""
-
 
 @pytest.mark.parametrize(
     "agents", [("hermes",), ("hermes", "talaria")], ids=["one agent", "two agents that share personas"]
 )
-def test_every_edit_of_eight_setters_at_once_is_kept(home: Home, agents: tuple[str, ...]) -> None:
-    setters = [
-        subprocess.Popen(
-            [sys.executable, "-c", SETTER, str(home.root), agents[i % len(agents)], str(home.personas), key],
-            stderr=subprocess.PIPE,
-        )
-        for i, key in enumerate(KEYS)
-    ]
-    errors = [setter.communicate(timeout=90)[1].decode() for setter in setters]
-    assert errors == [""] * len(KEYS)
-    budget = tomllib.loads(home.persona_file("hermes").read_text())["persona"]["budget"]
-    assert budget == {key: True if key == "hard_cap" else 1.0 for key in KEYS}
+def test_every_edit_of_many_setters_at_once_is_kept(
+    agents: tuple[str, ...], home: Home, proof: Proof
+) -> None:
+    """Each edit says what it changed: the edits of a key, end to end, lead from no value to the last."""
+    setters, edits = proof.size(8, 32), proof.size(10, 50)
+    keys = [key for key in KEYS if key != "hard_cap"]
+
+    def work(setter: int) -> str:
+        mine = Home(home.root, agents[setter % len(agents)], home.personas)
+        account, key = Account(mine, "hermes", lock_timeout=60), keys[setter % len(keys)]
+        done = []
+        for edit in range(1, edits + 1):
+            value = Decimal(setter * edits + edit) / 10_000
+            (changed,) = account.set_budget({key: value}).changes.items()
+            assert changed[0] == key
+            assert changed[1][1] == value
+            done.append(f"{key} {changed[1][0]} {value}")
+        return ",".join(done)
+
+    steps = [step.split() for line in in_processes(setters, work) for step in line.split(",")]
+    assert len(steps) == setters * edits
+    budget = tomllib.loads(home.persona_file("hermes").read_text(), parse_float=str)["persona"]["budget"]
+    kept = 0
+    for key in keys:
+        leads = {old: new for of, old, new in steps if of == key}
+        value = "None"
+        while value in leads:
+            value, kept = leads.pop(value), kept + 1
+        assert budget[key] == value
+    assert kept == len(steps)
     assert sorted(os.listdir(home.personas)) == [
         ".hermes.lock",
         "active.txt",
@@ -64,6 +66,7 @@ def test_every_edit_of_eight_setters_at_once_is_kept(home: Home, agents: tuple[s
         "hermes",
         "hermes.toml",
     ]
+    proof.reached(f"{setters} setters x {edits} of {len(agents)} agent(s): {kept} of {len(steps)} kept")
 
 
 def test_mode_and_owner_are_kept(home: Home, cli: Cli) -> None:
