@@ -14,16 +14,11 @@ from hal0_budget.store.durable import make_dirs, opened
 
 DEFAULT_TIMEOUT = 5.0
 
-# Most find the lock free, or free in a moment. Of those who must stand in line, who came last asks
-# seldom and who waited longest asks often, and so is next: a turn costs all of them about the same.
-# A holder that takes longer than this is stuck, and need not be asked so often.
-_MOMENT = 0.0005
-_NEWCOMER = 0.04
-_NEXT = 0.002
-_STUCK = 1.0
-
-# Who just had it is awake, and would always be first; those who wait are asleep.
-_COURTESY = 0.005
+# Who comes asks at ever longer pauses, so that a short wait stays short. From the longest pause on they
+# shrink again: who has waited longest asks most often, and is next.
+_SHORTEST = 0.0005
+_LONGEST = 0.1
+_NEXT = 0.006
 
 
 class Lock:
@@ -34,18 +29,15 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._had_to_wait = False
 
     @contextmanager
     def held(self, timeout: float) -> Iterator[None]:
         """Hold the lock; wait `timeout` seconds for it at most. Raises LockTimeout, OSError."""
         make_dirs(self.path.parent)
-        if self._had_to_wait:
-            time.sleep(_COURTESY)
         deadline = time.monotonic() + timeout
         while True:
             with opened(self.path, os.O_RDWR | os.O_CREAT) as fd:
-                self._had_to_wait = self._take(fd, deadline, timeout)
+                self._wait_for(fd, deadline, timeout)
                 if _still_named(self.path, fd):
                     try:
                         yield
@@ -54,8 +46,7 @@ class Lock:
                         fcntl.flock(fd, fcntl.LOCK_UN)
                     return
 
-    def _take(self, fd: int, deadline: float, timeout: float) -> bool:
-        """Take the lock; whether it was taken by another before."""
+    def _wait_for(self, fd: int, deadline: float, timeout: float) -> None:
         begin = now = time.monotonic()
         while not _taken(fd):
             left = deadline - now
@@ -67,14 +58,11 @@ class Lock:
             # Not all at once: 0.5 to 1 times the pause.
             time.sleep(min(_pause(now - begin) * (1 - os.urandom(1)[0] / 512), left))
             now = time.monotonic()
-        return now > begin
 
 
 def _pause(waited: float) -> float:
     """Seconds until whoever has waited so many seconds asks again."""
-    if waited < _MOMENT:
-        return _MOMENT
-    return _NEWCOMER if waited > _STUCK else max(_NEXT, _NEWCOMER - waited / 5)
+    return max(_SHORTEST, min(waited, max(_NEXT, _LONGEST - waited / 3)))
 
 
 def _taken(fd: int) -> bool:
