@@ -22,6 +22,7 @@ class Table:
     def __init__(self) -> None:
         self.figures: dict[int, list[str]] = {}
         self.counts: dict[int, Counter[str]] = {}
+        self.most: dict[int, dict[str, float]] = {}
         self.failed: set[int] = set()
         self._promises: dict[str, int] = {}
 
@@ -42,17 +43,21 @@ class Table:
         if report.when == "call":
             figures = self.figures.setdefault(promise, [])
             counts = self.counts.setdefault(promise, Counter())
+            most = self.most.setdefault(promise, {})
             for noted in report.user_properties:
                 match noted:
                     case "figure", str(figure):
                         figures.append(figure)
                     case "count", (int(number), str(what)):
                         counts[what] += number
+                    case "most", (float(number), str(what)):
+                        most[what] = max(number, most.get(what, number))
 
     def reached(self, promise: int) -> str:
-        """All that the proofs of a promise reached, the counts of the same thing added up."""
+        """All that the proofs of a promise reached, what they counted under one name put together."""
         counts = [f"{number:,} {what}" for what, number in self.counts.get(promise, Counter()).items()]
-        return "; ".join([*counts, *self.figures.get(promise, [])])
+        most = [f"{number:.2f} {what}" for what, number in self.most.get(promise, {}).items()]
+        return "; ".join([*counts, *most, *self.figures.get(promise, [])])
 
 
 def rows(page: str, table: Table) -> str:

@@ -45,6 +45,10 @@ class Proof:
         """Add to what all proofs of the promise counted under the same name, for the same table."""
         self._request.node.user_properties.append(("count", (number, what)))
 
+    def at_most(self, number: float, what: str) -> None:
+        """Note a number; the largest that the proofs of the promise note under the same name counts."""
+        self._request.node.user_properties.append(("most", (number, what)))
+
 
 @pytest.fixture
 def proof(request: pytest.FixtureRequest) -> Proof:
