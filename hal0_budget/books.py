@@ -6,12 +6,12 @@ A request id stands on record once, a hold resolves once, and money that is gone
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from decimal import Decimal
 
 from hal0_budget.charges import Charge
-from hal0_budget.errors import Conflict, HoldNotFound, RequestNotFound
+from hal0_budget.errors import Conflict, HoldNotFound, RequestNotFound, WriteFailed
 from hal0_budget.money import dollars, negative, subtract
 from hal0_budget.results import Receipt
 from hal0_budget.store.durable import sync
@@ -55,7 +55,7 @@ class Books:
             over = None if hold is None or row.cost_usd <= hold.usd else subtract(row.cost_usd, hold.usd)
             receipts.append(Receipt(row, overrun=over))
         if new:
-            self._writer.append(tuple(new.values()), tuple(closings.values()))
+            self._append(tuple(new.values()), tuple(closings.values()))
         if any(receipt.was_recorded for receipt in receipts):
             self._writer.sync()
         return tuple(receipts)
@@ -118,8 +118,16 @@ class Books:
         if self._writer.find(_void_id(request_id)):
             raise Conflict(f"{request_id!r} is voided already", request_id=request_id)
         row = _void(found[0], reason)
-        self._writer.append((row,))
+        self._append((row,))
         return row
+
+    def _append(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
+        """Record rows, and book what has expired. Raises as `Writer.append` does for the rows alone."""
+        self._writer.append(rows, closings)
+        if self._writer.holds.expired(self._now):
+            # The rows are on the disk; what cannot be booked now is left to whoever records next.
+            with suppress(OSError, WriteFailed):
+                self.book_expired()
 
     def _on_record(self, row: Row, new: Mapping[str, Row]) -> Row | None:
         """The row that is on record, or about to be, for the same call; None where the id is free."""

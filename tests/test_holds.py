@@ -12,6 +12,7 @@ import pytest
 
 from hal0_budget import Account, BudgetError, Home
 from tests.conftest import NOON, Cli
+from tests.test_failing_writes import largest_file
 
 CENT = Decimal("0.01")
 
@@ -116,16 +117,28 @@ def test_hold_that_never_was_or_is_another_personas_is_not_found(
     assert spent_and_held(account) == (0, 0)
 
 
-def test_expired_hold_is_booked_as_unconfirmed_at_its_own_time(
-    account: Account, clock: Clock, ledger: Path
+RECORDINGS: dict[str, Callable[[Account], object]] = {
+    "charge": lambda account: account.charge(CENT, model="m"),
+    "reserve": lambda account: account.reserve(CENT),
+    "release": lambda account: account.release("other"),
+    "void": lambda account: account.void("r1", "wrong"),
+}
+
+
+@pytest.mark.parametrize("record", RECORDINGS.values(), ids=RECORDINGS)
+def test_expired_hold_is_booked_as_unconfirmed_at_its_own_time_by_whoever_records_next(
+    record: Callable[[Account], object], account: Account, clock: Clock, ledger: Path
 ) -> None:
+    account.charge(CENT, model="m", request_id="r1")
+    reserve(account, "0", ttl=timedelta(days=1), hold_id="other")
     hold_id = reserve(account, ttl=timedelta(minutes=1), surface="openrouter", model="gpt")
-    clock.now += timedelta(minutes=2)
+    clock.now += timedelta(hours=13)
     assert spent_and_held(account) == (0, Decimal("0.4")), "until somebody records, it is held"
-    account.charge(CENT, model="m")
-    account.reserve(CENT)
-    assert spent_and_held(account) == (Decimal("0.41"), CENT)
-    assert account.show().unconfirmed == Decimal("0.4")
+    record(account)
+    shown = account.show()
+    assert shown.held in (0, CENT)
+    assert shown.unconfirmed == Decimal("0.4")
+    assert shown.of("daily").spent in (0, CENT), "the call was made the day before"
     row = next(row for row in map(json.loads, ledger.read_text().splitlines()) if "cost_source" in row)
     assert (row["cost_source"], row["cost_usd"], row["hold_id"]) == ("unconfirmed", 0.4, hold_id)
     assert (row["surface"], row["model"], row["ts"]) == (
@@ -133,6 +146,19 @@ def test_expired_hold_is_booked_as_unconfirmed_at_its_own_time(
         "gpt",
         "2026-05-29T12:00:00.000000+00:00",
     )
+
+
+def test_charge_stands_though_what_expired_cannot_be_booked_now(
+    account: Account, clock: Clock, ledger: Path
+) -> None:
+    room = len(account.charge(CENT, model="m").row.line()) + 20
+    reserve(account, ttl=timedelta(minutes=1))
+    clock.now += timedelta(minutes=2)
+    with largest_file(ledger.stat().st_size + room):
+        account.charge(CENT, model="m")
+    assert spent_and_held(account) == (Decimal("0.02"), Decimal("0.4"))
+    account.charge(CENT, model="m")
+    assert spent_and_held(account) == (Decimal("0.43"), 0)
 
 
 def test_late_charge_corrects_an_unconfirmed_hold_by_rows(

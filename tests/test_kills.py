@@ -219,10 +219,10 @@ def test_killed_run_leaves_its_money_held_or_booked_once_its_command_has_started
         has_started = (struck.home.root.parent / "started").exists()
         assert sum(left) == usd or not has_started, struck
         assert struck.again(OTHER) == (left[0] + Decimal("0.5"), left[1]), struck
-        # Once its time is up, the hold is booked, and not again by who comes next.
+        # Once its time is up, the hold is booked by the next charge, and not again by the one after.
         later = Account(struck.home, "hermes", clock=lambda: utc_now() + timedelta(hours=1))
         for _ in range(2):
-            later.reserve(NOTHING)
+            later.charge(NOTHING, model="m")
             assert state_of(struck.home) == (sum(left) + Decimal("0.5"), NOTHING), struck
         return left
 
