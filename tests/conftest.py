@@ -37,9 +37,14 @@ class Proof:
         """The size that fits `make test`, or the one that is promised."""
         return full if self.is_full else small
 
-    def reached(self, figure: str) -> None:
-        """Note what was reached, for the table of `make prove`."""
+    def reached(self, figure: str, *, kept: bool = True) -> None:
+        """Note what was reached, for the table of `make prove`, and whether that is what was promised.
+
+        A time that was not reached fails no test: it is the machine's as well.
+        """
         self._request.node.user_properties.append(("figure", figure))
+        if not kept:
+            self._request.node.user_properties.append(("missed", figure))
 
     def counted(self, number: int, what: str) -> None:
         """Add to what all proofs of the promise counted under the same name, for the same table."""
