@@ -17,8 +17,8 @@ DEFAULT_TIMEOUT = 5.0
 # Who comes asks at ever longer pauses, so that a short wait stays short. From the longest pause on they
 # shrink again: who has waited longest asks most often, and is next.
 _SHORTEST = 0.0005
-_LONGEST = 0.1
-_NEXT = 0.006
+_LONGEST = 0.06
+_NEXT = 0.004
 
 
 class Lock:
@@ -62,7 +62,9 @@ class Lock:
 
 def _pause(waited: float) -> float:
     """Seconds until whoever has waited so many seconds asks again."""
-    return max(_SHORTEST, min(waited, max(_NEXT, _LONGEST - waited / 3)))
+    if waited < _LONGEST:
+        return max(_SHORTEST, waited)
+    return max(_NEXT, _LONGEST * (_LONGEST / waited) ** 2)
 
 
 def _taken(fd: int) -> bool:
