@@ -14,6 +14,7 @@ NOT_FOUND = 127
 _FORWARDED = frozenset(
     {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 )
+_ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
 # What Python ignores and a command expects not to be ignored.
 _PATIENCE = 0.1
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -86,24 +87,26 @@ def run_child(command: Sequence[str], copy: Copy | None = None) -> int:
     finally:
         if copy is not None:
             os.close(copy.into)
-    code = _code_of(child, waited)
-    # As in a shell's `$(...)`, what the command left running may still write; a signal ends the wait.
-    while copy is not None and not copy.is_done(_PATIENCE) and not signal.sigtimedwait(waited, 0):
-        pass
+    code, was_asked = _code_of(child, waited)
+    # As in a shell's `$(...)`, what the command left running may still write; to be asked to end ends that.
+    while copy is not None and not copy.is_done(_PATIENCE) and not was_asked:
+        was_asked = signal.sigtimedwait(_ENDING, 0) is not None
     return code
 
 
-def _code_of(child: int, waited: Collection[signal.Signals]) -> int:
-    """Wait for a child, and pass signals on to it; its exit code."""
+def _code_of(child: int, waited: Collection[signal.Signals]) -> tuple[int, bool]:
+    """Wait for a child, and pass signals on to it; its exit code, and whether we were asked to end."""
+    was_asked = False
     while True:
         received = signal.sigwaitinfo(waited)
         if received.si_signo == signal.SIGCHLD:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 code = os.waitstatus_to_exitcode(status)
-                return code if code >= 0 else 128 - code
+                return code if code >= 0 else 128 - code, was_asked
+        was_asked = was_asked or received.si_signo in _ENDING
         # A process sent it; what the terminal sends has a positive code.
-        elif received.si_code <= 0:
+        if received.si_signo != signal.SIGCHLD and received.si_code <= 0:
             os.kill(child, received.si_signo)
 
 
