@@ -68,6 +68,23 @@ COMMAND = Path(sys.executable).with_name("hal0-budget")
 NOON = datetime(2026, 5, 29, 12, 0, tzinfo=UTC)
 
 
+class Clock:
+    """A clock that tests put forward and back."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        """The time that it shows."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that shows noon."""
+    return Clock()
+
+
 class Cli:
     """The installed command, run as a process of its own on the agent below `root`."""
 

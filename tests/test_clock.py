@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hal0_budget import Account, Home, init
 from hal0_budget.budget import CAP_KEYS
 from hal0_budget.windows import SPEND_WINDOWS, Window
-from tests.conftest import NOON, Cli, Proof
+from tests.conftest import NOON, Cli, Clock, Proof
 
 pytestmark = pytest.mark.promise(10)
 
@@ -34,23 +34,6 @@ JUMPS = [
     pytest.param(timedelta(days=365), id="a year"),
     pytest.param(timedelta(days=3652), id="ten years"),
 ]
-
-
-class Clock:
-    """A clock that tests put forward and back."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        """The time that it shows."""
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """A clock that shows noon."""
-    return Clock()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from hal0_budget.grouping import BY, By, by_of, default_since, share_of
 from hal0_budget.store import summary
 from hal0_budget.store import sums as sums_module
 from hal0_budget.store.rows import TORN_MARK
-from hal0_budget.store.sums import Sum, Tokens, _sums_of_lines, sums_of
+from hal0_budget.store.sums import Sum, TokenCounts, _sums_of_lines, sums_of
 from tests.conftest import NOON, SAMPLES
 from tests.test_rows import nearly_rows
 
@@ -193,7 +193,9 @@ def test_row_with_all_that_a_reply_told_takes_the_fast_path() -> None:
     with mock.patch.object(sums_module, "parse_row", side_effect=AssertionError):
         sums = sums_of(row.line() * 2, str)
         assert sums_of((SAMPLES / "ledgers" / "hal0.jsonl").read_bytes(), str)
-    assert sums == {("s", "m", "priced"): {"2026-05-29T12:00:00": Sum(Decimal(3), 2, 0, Tokens(2, 4, 6, 8))}}
+    assert sums == {
+        ("s", "m", "priced"): {"2026-05-29T12:00:00": Sum(Decimal(3), 2, 0, TokenCounts(2, 4, 6, 8))}
+    }
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "Europe/Berlin"])

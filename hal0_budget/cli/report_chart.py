@@ -17,6 +17,7 @@ _HEIGHT = 96
 # A cap that is so many times the highest day would leave nothing to be seen of the days.
 _FAR = 4
 _LABELLED = 10
+_ROOM = 2
 _FONT = "font-family:-apple-system,'Segoe UI',Helvetica,Arial,sans-serif"
 _SMALL = f"{_FONT};font-size:12px;line-height:18px;color:#5f5e58"
 _TABLE = 'cellpadding="0" cellspacing="0" border="0" width="100%"'
@@ -128,5 +129,5 @@ def _labels(found: Chart) -> str:
 
 def _label(days: list[date], start: int, end: int) -> str:
     """The day as a label, where there is room for it."""
-    has_room = len(days) <= _LABELLED or end - start > 1
+    has_room = len(days) <= _LABELLED or end - start > _ROOM
     return days[start].strftime("%m-%d") if has_room else ""

@@ -12,13 +12,13 @@ from hal0_budget.grouping import Group
 from hal0_budget.money import ZERO, add, dollars
 from hal0_budget.reports import PersonaReport, Report
 from hal0_budget.results import WindowState
-from hal0_budget.store.sums import Sum, Tokens
+from hal0_budget.store.sums import Sum, TokenCounts
 from hal0_budget.windows import label
 
 # How a cost is known, the surest first. What other writers say besides is one more.
 SOURCES = ("reported", "priced", "told", "estimated", "unconfirmed")
 
-TOKEN_COLUMNS = tuple(f"{name}_tokens" for name in Tokens._fields)
+TOKEN_COLUMNS = tuple(f"{name}_tokens" for name in TokenCounts._fields)
 
 
 class Sheet(NamedTuple):

@@ -23,7 +23,7 @@ from hal0_budget.money import ZERO, add, plain
 from hal0_budget.store.checkpoint import last_crc
 from hal0_budget.store.durable import opened, write_whole
 from hal0_budget.store.ledger import Ledger, NotALedger
-from hal0_budget.store.sums import NO_TOKENS, Sum, Sums, Tokens, blocks_of, merge, sums_of, total_of
+from hal0_budget.store.sums import NO_TOKENS, Sum, Sums, TokenCounts, blocks_of, merge, sums_of, total_of
 from hal0_budget.store.tally import Tally
 
 SUMMARY = "spend.summary"
@@ -191,4 +191,4 @@ def _from_json(found: dict[str, Any]) -> Summary | None:
 
 
 def _sum(usd: str, calls: int, voids: int = 0, *tokens: int) -> Sum:
-    return Sum(Decimal(usd), int(calls), int(voids), Tokens(*map(int, tokens)) if tokens else NO_TOKENS)
+    return Sum(Decimal(usd), int(calls), int(voids), TokenCounts(*map(int, tokens)) if tokens else NO_TOKENS)

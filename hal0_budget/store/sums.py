@@ -19,7 +19,7 @@ from hal0_budget.store.rows import Row, Unreadable, is_blank, is_hour, parse_row
 TOLD = "told"
 
 
-class Tokens(NamedTuple):
+class TokenCounts(NamedTuple):
     """Counts of tokens, as the rows have them."""
 
     input: int = 0
@@ -28,7 +28,7 @@ class Tokens(NamedTuple):
     output: int = 0
 
 
-NO_TOKENS = Tokens()
+NO_TOKENS = TokenCounts()
 
 
 class Sum(NamedTuple):
@@ -37,7 +37,7 @@ class Sum(NamedTuple):
     usd: Decimal = ZERO
     calls: int = 0
     voids: int = 0
-    tokens: Tokens = NO_TOKENS
+    tokens: TokenCounts = NO_TOKENS
 
 
 Names = tuple[str, str, str]
@@ -122,8 +122,8 @@ def _sum_of(row: Row) -> Sum:
     if row.voids:
         return Sum(row.cost_usd, 0, 1)
     counts = (row.input_tokens, row.cache_read_tokens, row.cache_write_tokens, row.output_tokens)
-    return Sum(row.cost_usd, 1, 0, Tokens(*(count or 0 for count in counts)))
+    return Sum(row.cost_usd, 1, 0, TokenCounts(*(count or 0 for count in counts)))
 
 
-def _total_tokens(counts: Iterable[tuple[int, ...]]) -> Tokens:
-    return Tokens(*map(sum, zip(*counts, strict=True)))
+def _total_tokens(counts: Iterable[tuple[int, ...]]) -> TokenCounts:
+    return TokenCounts(*map(sum, zip(*counts, strict=True)))
