@@ -2,120 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import resource
-import subprocess
-import sys
 from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from hal0_budget import Account, Home
-from tests.conftest import Cli
+from tests.conftest import Cli, Proof
+from tests.saboteur import Outcome, errors, sabotaged
 
 pytestmark = pytest.mark.promise(15)
 
 VERDICTS = {0, 10, 20}
 BLOCKED = ("check", "hermes", "--estimate", "9")
-
-# Runs the program once for each error, in a process of its own, where one function or one import
-# raises it; prints for each error its repr, the exit code, and what stood on stdout and stderr.
-SABOTEUR = """
-import importlib, json, os, sys, tempfile
-from hal0_budget.__main__ import main
-
-def classes(base):
-    for kind in base.__subclasses__():
-        if kind.__module__ in ("builtins", "decimal", "hal0_budget.errors", "hal0_budget.store.rows"):
-            yield kind
-        yield from classes(kind)
-
-def made(kind):
-    arguments = [(5, "text")] if issubclass(kind, OSError) else [
-        ("text",), ("text", [ValueError()]),
-        ("utf-8", b"", 0, 1, "text"), ("utf-8", "", 0, 1, "text"), ("", 0, 1, "text"),
-    ]
-    for args in arguments:
-        try:
-            return kind(*args)
-        except TypeError:
-            pass
-    raise AssertionError(kind)
-
-class Unprintable(Exception):
-    def __str__(self):
-        raise SystemExit(0)
-
-class Unreadable(SystemExit):
-    @property
-    def code(self):
-        raise KeyboardInterrupt
-
-def errors():
-    found = [made(kind) for kind in {BaseException, *classes(BaseException)}]
-    return [*found, Unprintable(), Unreadable(), *map(SystemExit, (None, False, True, 0, 10, 20, "text"))]
-
-class Finder:
-    def __init__(self, name, error):
-        self.name, self.error = name, error
-    def find_spec(self, name, path=None, target=None):
-        if name == self.name:
-            raise self.error
-
-def sabotage(module, name, error):
-    def fail(*args, **kwargs):
-        raise error
-    if name is None:
-        sys.meta_path.insert(0, Finder(module, error))
-    else:
-        setattr(importlib.import_module(module), name, fail)
-
-def outcome(argv, module, name, error):
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = os.fork()
-        if not child:
-            os.dup2(out.fileno(), 1)
-            os.dup2(err.fileno(), 2)
-            sabotage(module, name, error)
-            sys.argv = ["hal0-budget", *argv]
-            main()
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        out.seek(0), err.seek(0)
-        return repr(error), code, out.read().decode(), err.read().decode()
-
-argv, module, name, expression, preload = json.loads(sys.argv[1])
-for each in preload:
-    importlib.import_module(each)
-print(json.dumps([outcome(argv, module, name, error) for error in eval(expression)]))
-"""
-
-
-class Outcome(NamedTuple):
-    """How the program ended that met an error."""
-
-    error: str
-    code: int
-    out: str
-    err: str
-
-
-def sabotaged(
-    home: Home, module: str, name: str | None, errors: str, command: tuple[str, ...] = BLOCKED
-) -> list[Outcome]:
-    """Run the program once for each of the errors, where `name` of `module`, or its import, raises it."""
-    preload = [] if name is None else ["hal0_budget.cli.app", "hal0_budget.cli.check"]
-    done = subprocess.run(
-        [sys.executable, "-c", SABOTEUR, json.dumps([command, module, name, errors, preload])],
-        env={"PATH": os.environ["PATH"], "HAL0_BUDGET_ROOT": str(home.root)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return [Outcome(*found) for found in json.loads(done.stdout)]
 
 
 @pytest.fixture
@@ -126,6 +26,13 @@ def capped(home: Home) -> Home:
     account.charge(Decimal("0.1"), model="m")
     return home
 
+
+LOADED = ("hal0_budget.cli.app", "hal0_budget.cli.check")
+FAILURES = "errors of every class, at calls and at imports, none of which read as a verdict"
+# Those that there are before anything is imported.
+OF_PYTHON = tuple(
+    name for name, error in errors().items() if type(error).__module__ in {"builtins", "tests.saboteur"}
+)
 
 # An interrupt needs no words, and of what cannot be looked at nothing can be said.
 SILENT = {("KeyboardInterrupt('text')", 130), ("KeyboardInterrupt()", 130), ("Unreadable()", 70)}
@@ -149,9 +56,10 @@ STEPS = {
 
 @pytest.mark.parametrize(("module", "name"), STEPS.values(), ids=STEPS)
 def test_exception_of_any_class_at_any_step_of_a_check_is_no_verdict(
-    capped: Home, module: str, name: str
+    capped: Home, module: str, name: str, proof: Proof
 ) -> None:
-    found = sabotaged(capped, module, name, "errors()")
+    where = f"{module}:{name}"
+    found = sabotaged(capped.root, BLOCKED, [("function", where, error) for error in errors()], LOADED)
     if name == "printable":
         # Messages need it too; where it fails nothing can be said, and still the code tells.
         assert not [outcome for outcome in found if outcome.code < 64 or "Traceback" in outcome.err]
@@ -163,6 +71,7 @@ def test_exception_of_any_class_at_any_step_of_a_check_is_no_verdict(
     for error in ("SystemExit(0)", "SystemExit(20)", "MemoryError('text')", "GeneratorExit('text')"):
         assert codes[error] == 70
     assert codes["RecursionError('text')"] == (65 if name == "loads" else 70)
+    proof.counted(len(found), FAILURES)
 
 
 IMPORTS = {
@@ -179,11 +88,15 @@ IMPORTS = {
 
 
 @pytest.mark.parametrize(("module", "command"), IMPORTS.items(), ids=IMPORTS)
-def test_exception_at_import_is_no_verdict(capped: Home, module: str, command: tuple[str, ...]) -> None:
-    errors = "[ImportError('no'), SystemExit(0), SystemExit(10), MemoryError(), KeyboardInterrupt()]"
-    found = sabotaged(capped, module, None, errors, command)
+def test_exception_at_import_is_no_verdict(
+    capped: Home, module: str, command: tuple[str, ...], proof: Proof
+) -> None:
+    some = ("ImportError('text')", "SystemExit(0)", "SystemExit(10)", "MemoryError('text')")
+    kinds = OF_PYTHON if proof.is_full else (*some, "KeyboardInterrupt('text')")
+    found = sabotaged(capped.root, command, [("import", module, error) for error in kinds])
     assert_failures(found)
-    assert [outcome.code for outcome in found] == [70, 70, 70, 70, 130]
+    assert {outcome.code for outcome in found} == {70, 130}
+    proof.counted(len(found), FAILURES)
 
 
 @pytest.mark.parametrize("module", ["typer", "tomli", "decimal"])
@@ -214,12 +127,17 @@ LIMITS = {
 
 
 @pytest.mark.parametrize(("limit", "values"), LIMITS.values(), ids=LIMITS)
-def test_process_that_runs_out_of_something_never_allows(capped: Home, limit: int, values: list[int]) -> None:
+def test_process_that_runs_out_of_something_never_allows(
+    capped: Home, limit: int, values: list[int], proof: Proof
+) -> None:
     cli = Cli(capped.root)
     codes = set()
+    if proof.is_full:
+        values = [*range(3, 65)] if limit == resource.RLIMIT_NOFILE else [n << 19 for n in range(8, 129)]
     for value in values:
         done = cli(*BLOCKED, preexec_fn=lambda value=value: resource.setrlimit(limit, (value, value)))
         codes.add(done.returncode)
         assert done.returncode not in {0, 10}
         assert (done.returncode == 20) == done.stdout.startswith("block: ")
     assert len(codes) > 1, "no limit was low enough to fail, or none high enough to pass"
+    proof.counted(len(values), "limits of memory and open files, none of which let a call through")
