@@ -16,7 +16,7 @@ test: .venv/made
 bench: .venv/made
 	$(BIN)/python scripts/bench.py
 
-# Every proof, at its full figure where it has one; takes a quarter of an hour, and strace.
+# Every proof at its full figure; takes the better part of an hour, and strace.
 prove: .venv/made
 	$(BIN)/python scripts/prove.py
 
