@@ -95,7 +95,8 @@ def test_exception_at_import_is_no_verdict(
     kinds = OF_PYTHON if proof.is_full else (*some, "KeyboardInterrupt('text')")
     found = sabotaged(capped.root, command, [("import", module, error) for error in kinds])
     assert_failures(found)
-    assert {outcome.code for outcome in found} == {70, 130}
+    # What the operating system refuses is a failure of its own there, too.
+    assert {70, 130} <= {outcome.code for outcome in found} <= {70, 74, 77, 130}
     proof.counted(len(found), FAILURES)
 
 
