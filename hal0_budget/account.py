@@ -189,11 +189,14 @@ class Account:
     def tail(self, last: int | None = None, since: date | None = None) -> Tail:
         """The `last` rows (None for all) of days from `since` on (UTC), and those that come: see `Tail`.
 
-        Raises PersonaNotFound, AgentUnknown.
+        Raises PersonaNotFound, AgentUnknown; LedgerDamaged where there was a ledger, and it is gone.
         """
         from hal0_budget.store.tail import Tail
 
         self._require_persona()
+        with _os_errors():
+            if not self._ledger.path.exists():
+                self._ledger.read(self.clock()).sound()
         return Tail(self._ledger.path, last, since)
 
     def set_budget(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -117,10 +116,11 @@ def simulate(
         reading = Ledger(home.spend_dir(persona)).read(now or utc_now())
         if reading.damage is not None:
             reading.sound()
-        with suppress(FileNotFoundError), opened(reading.path, os.O_RDONLY) as fd:
-            # No further than the reading came, which names what is unreadable up to there.
-            for found in calls(fd, reading.tally.size, progress):
-                scan.take(found)
+        if reading.tally.size:
+            with opened(reading.path, os.O_RDONLY) as fd:
+                # No further than the reading came, which names what is unreadable up to there.
+                for found in calls(fd, reading.tally.size, progress):
+                    scan.take(found)
     except OSError as error:
         raise from_os_error(error) from error
     return scan.result(persona, (*file.warnings(), *reading.problems()))

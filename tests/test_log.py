@@ -165,6 +165,18 @@ def findings(cli: Cli) -> list[dict[str, Any]]:
     return [finding for finding in found if finding["severity"] == "damage" and finding["byte"] is not None]
 
 
+@pytest.mark.parametrize("command", ["log", "show", "report", "simulate"])
+def test_ledger_that_is_gone_is_not_one_without_rows(
+    command: str, cli: Cli, account: Account, ledger: Path
+) -> None:
+    assert cli(command, "hermes").returncode == 0
+    account.charge(Decimal(1), model="m")
+    ledger.unlink()
+    done = cli(command, "hermes")
+    assert (done.returncode, done.stdout) == (65, "")
+    assert "the ledger is gone, and its checkpoint says that there was one" in done.stderr
+
+
 @pytest.mark.usefixtures("rows")
 def test_row_in_the_making_is_none_and_a_sealed_tear_neither(cli: Cli, ledger: Path) -> None:
     before, line = ledger.read_bytes(), row(31).line()
