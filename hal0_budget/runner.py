@@ -15,8 +15,8 @@ _FORWARDED = frozenset(
     {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 )
 _ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
-# What Python ignores and a command expects not to be ignored.
 _PATIENCE = 0.1
+# What Python ignores and a command expects not to be ignored.
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ)
 
 

@@ -30,6 +30,13 @@ def rows(ledger: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in ledger.read_text().splitlines()]
 
 
+@pytest.mark.parametrize("option", ["--headers", "--estimate", "--prices", "--hold", "--from-response"])
+def test_batch_stands_alone(option: str, cli: Cli, ledger: Path, tmp_path: Path) -> None:
+    (tmp_path / "batch").write_text('{"cost_usd":1,"model":"m"}\n')
+    done = cli("charge", "hermes", "--batch", str(tmp_path / "batch"), option, "1")
+    assert (done.returncode, ledger.exists()) == (64, False)
+
+
 def test_row_has_the_six_keys_in_order_and_the_cost_digit_by_digit(cli: Cli, ledger: Path) -> None:
     line = "charge hermes --cost 4.210e-02 --surface fusion --model openai/gpt-4.1 --request-id gen-1"
     before = datetime.now(UTC)

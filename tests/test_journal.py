@@ -42,6 +42,7 @@ def blocks(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=400, deadline=None)
 @given(blocks())
+@example(Hold("h", Decimal(1), NOON, NOON, "book", "s", "m").line().replace(b'"usd":1', b'"usd":01'))
 @example(b'{"closed":"","how":"settled","request_id":null}\n')
 @example(Hold("h", Decimal(1), NOON, NOON, "book", "s", "m").line().replace(b"2026-05-29", b"2026-13-29"))
 def test_what_the_fast_reader_takes_the_strict_one_reads_alike(block: bytes) -> None:

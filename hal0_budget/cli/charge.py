@@ -86,7 +86,8 @@ def charge(
     """
     account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
     if batch is not None:
-        if any(option is not None for option in (cost, model, request_id, hold, from_response)):
+        others = (cost, model, request_id, hold, from_response, headers, estimate, prices)
+        if any(option is not None for option in others):
             raise UsageError("--batch stands alone: the file says what each call was and did cost")
         from hal0_budget.cli.batch import read_batch
         from hal0_budget.cli.progress import tracked

@@ -35,7 +35,7 @@ _MANY = 2048
 _TEXT = r"[ !#-\[\]-~]++"
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"
 _PLAIN = (
-    rf'^\{{(?:"hold":"({_TEXT})","usd":(\d{{1,10}}(?:\.\d{{1,40}})?),"ts":"({_TIME})","expires":"({_TIME})"'
+    rf'^\{{(?:"hold":"({_TEXT})","usd":((?:0|[1-9]\d{{0,9}})(?:\.\d{{1,40}})?),"ts":"({_TIME})","expires":"({_TIME})"'
     rf',"on_expiry":"(book|release)","surface":"({_TEXT})","model":"({_TEXT})"'
     rf'|"closed":"({_TEXT})","how":"(settled|released|expired)","request_id":(?:null|"({_TEXT})"))\}}\n'
 )

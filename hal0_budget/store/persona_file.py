@@ -85,11 +85,11 @@ def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> 
     try:
         # Operators link persona files from elsewhere; what the link names must still be a file.
         with opened(Path(os.path.realpath(path)) if path.is_symlink() else path, os.O_RDONLY) as fd:
-            status = os.fstat(fd)
-            identity = identity_of(status)
+            identity = identity_of(os.fstat(fd))
             if known is not None and known.identity == identity and _is_settled(identity):
                 return known
-            data = os.read(fd, min(status.st_size, MAX_BYTES) + 1)
+            # Not by its size, which may have grown: the beginning of a file has fewer caps.
+            data = os.read(fd, MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise home.not_found(persona) from None
     except NotRegular as error:
