@@ -85,6 +85,11 @@ class Terminal:
         assert self.written.endswith(LEAVE)
         return code
 
+    def hang_up(self) -> None:
+        """Take the terminal away from the program."""
+        os.close(self._ours)
+        self._ours = os.open(os.devnull, os.O_RDWR)
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait(30)

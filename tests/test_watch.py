@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
+import select
 import signal
 import termios
 from collections.abc import Callable, Iterator
@@ -12,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, Home, init
+from hal0_budget.cli.screen import Screen
 from tests.conftest import COMMAND, Cli
 from tests.screens import ENTER, LEAVE, STYLE, Terminal
 from tests.test_delivery import wait_until
@@ -137,6 +141,53 @@ def test_terminal_is_given_back_as_it_was(
     end(terminal)
     assert terminal.ends() == code
     assert "hal0-budget:" not in terminal.written
+
+
+def test_keys_that_ctrl_c_took_back_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a look for keys and their reading the terminal may drop them, and its signal may have been
+    handled already: a reading that waits then waits for ever.
+    """
+    ours, theirs = os.openpty()
+    real = select.poll
+
+    class Late:
+        """Looks for keys, and lets them be dropped."""
+
+        def __init__(self) -> None:
+            self._poll = real()
+            self.register = self._poll.register
+
+        def poll(self, milliseconds: float) -> list[tuple[int, int]]:
+            events = self._poll.poll(milliseconds)
+            termios.tcflush(theirs, termios.TCIFLUSH)
+            return events
+
+    with open(theirs, "r+b", buffering=0) as raw, io.TextIOWrapper(raw, "utf-8") as terminal:
+        screen = Screen(terminal, terminal)
+        try:
+            screen.enter()
+            os.write(ours, b"x")
+            assert screen.pressed(5) == frozenset(b"x")
+            os.write(ours, b"x")
+            with monkeypatch.context() as patched:
+                patched.setattr(select, "poll", Late)
+                signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits for keys"))
+                signal.alarm(5)
+                assert screen.pressed(5) == frozenset()
+        finally:
+            signal.alarm(0)
+            screen.leave()
+            for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGTSTP, signal.SIGCONT):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.close(ours)
+
+
+def test_terminal_that_hangs_up_ends_it(watch: Watch, hermes: Account) -> None:
+    terminal = watch(hermes.persona, prefix=("bash", "-c", 'trap "" HUP; exec "$@"', "bash"))
+    terminal.shows("first")
+    terminal.hang_up()
+    assert terminal.process.wait(30) == 74
 
 
 # A shell that goes on with what was suspended once a charge has landed, and notes how it found the terminal.

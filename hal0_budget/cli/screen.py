@@ -106,16 +106,19 @@ class Screen:
         poll = select.poll()
         if self._keys is not None:
             poll.register(self._keys, select.POLLIN)
-        if not poll.poll(seconds * 1000) or self._keys is None:
+        events = poll.poll(seconds * 1000)
+        if not events or self._keys is None:
             return frozenset()
+        # Empty where the keys are gone by now: Ctrl-C takes back those before it.
         keys = os.read(self._keys, 1024)
-        if not keys:
+        if not keys and events[0][1] & select.POLLHUP:
             raise OSError(None, "its input has ended")
         return frozenset(keys)
 
     def _take(self) -> None:
         if self._keys is not None:
             tty.setcbreak(self._keys, termios.TCSADRAIN)
+            _never_wait_for_keys(self._keys)
         self._is_new = self._is_taken = True
         self._write(_ENTER)
 
@@ -144,3 +147,10 @@ class Screen:
 
     def _resume(self, _number: int, _frame: object) -> None:
         self._take()
+
+
+def _never_wait_for_keys(terminal: int) -> None:
+    """Have reads of a terminal return what is there: one that waits could miss the signal of Ctrl-C."""
+    mode = termios.tcgetattr(terminal)
+    mode[6][termios.VMIN] = 0
+    termios.tcsetattr(terminal, termios.TCSADRAIN, mode)
