@@ -17,7 +17,6 @@ from typing import Literal, NamedTuple
 
 from hal0_budget.errors import BudgetError
 from hal0_budget.money import dollars
-from hal0_budget.store import checkpoint
 from hal0_budget.store.checkpoint import CheckpointUnusable
 from hal0_budget.store.durable import NotRegular, opened
 from hal0_budget.store.holds import HoldsDamaged
@@ -82,7 +81,7 @@ def audit(home: Home, persona: str, now: datetime) -> Audit:
             found += _duplicates(fd, ledger.path, lines)
             found += _baseless(fd, ledger.path, reader.voids)
     except FileNotFoundError:
-        if ledger.checkpoint.exists():
+        if ledger.checkpoint.path.exists():
             found.append(_damage(ledger.path, "gone, and its checkpoint says that there was one"))
     except NotRegular as error:
         found.append(_damage(ledger.path, str(error.strerror)))
@@ -125,9 +124,9 @@ def _leftovers(ledger: Ledger) -> Iterator[Finding]:
 def _of_checkpoint(fd: int, ledger: Ledger, now: datetime) -> Iterator[Finding]:
     """What the checkpoint remembers, against what the ledger adds up to."""
     try:
-        mark = checkpoint.load(ledger.checkpoint)
+        mark = ledger.checkpoint.load()
     except CheckpointUnusable as error:
-        yield _notice(ledger.checkpoint, f"unusable ({error}); the next command makes it afresh")
+        yield _notice(ledger.checkpoint.path, f"unusable ({error}); the next command makes it afresh")
         return
     if mark is None:
         return
@@ -143,7 +142,7 @@ def _of_checkpoint(fd: int, ledger: Ledger, now: datetime) -> Iterator[Finding]:
     if not (tally.size == mark.tally.size and tally.agrees_with(mark.tally)):
         now_is, was = dollars(tally.lifetime), dollars(mark.tally.lifetime)
         yield _damage(ledger.path, f"adds up to {now_is} where {CHECKPOINT} remembers {was}, day by day")
-    elif not mark.matches(fd):
+    elif not mark.matches(fd, size):
         yield _damage(ledger.path, f"is not what it was when {CHECKPOINT} was written")
 
 

@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 
 from hal0_budget.money import dollars, subtract
-from hal0_budget.store import checkpoint
 from hal0_budget.store.checkpoint import CheckpointUnusable
 from hal0_budget.store.durable import opened, sync_dir, write_whole
 from hal0_budget.store.holds import parse_entry
@@ -69,16 +68,17 @@ def _lines(fd: int) -> Iterator[tuple[int, int, bytes]]:
 
 def _rebuild(ledger: Ledger, now: datetime) -> Iterator[str]:
     """Count the ledger afresh; the old checkpoint is kept as `FILE.bak`."""
+    path = ledger.checkpoint.path
     try:
-        mark = checkpoint.load(ledger.checkpoint)
+        mark = ledger.checkpoint.load()
     except CheckpointUnusable:
         mark = None
-    if ledger.checkpoint.exists():
-        ledger.checkpoint.replace(ledger.checkpoint.with_name(f"{ledger.checkpoint.name}.bak"))
+    if path.exists():
+        path.replace(path.with_name(f"{path.name}.bak"))
     ledger.index.unlink(missing_ok=True)
     reading, fresh = ledger.look(now)
     if fresh is not None:
-        checkpoint.save(ledger.checkpoint, fresh)
+        ledger.checkpoint.save(fresh)
         with opened(ledger.path, os.O_RDONLY) as fd, open_index(ledger.index, fd) as index:
             index.catch_up()
     lifetime = reading.tally.lifetime

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from hal0_budget import Account, BudgetError, Home, Row
-from hal0_budget.store.checkpoint import load
+from hal0_budget.store.checkpoint import CheckpointLog
 from tests.conftest import NOON, Cli, Proof
 
 pytestmark = pytest.mark.promise(3)
@@ -58,7 +58,7 @@ class Case:
         except BudgetError as error:
             refused = error.code == "ledger.damaged"
         if self.checkpoint.read_bytes() != self.mark:
-            after = load(self.checkpoint)
+            after = CheckpointLog(self.checkpoint).load()
             assert after is not None
             assert after.tally.lifetime >= self.spent, "a smaller checkpoint was made"
             self.checkpoint.write_bytes(self.mark)

@@ -66,6 +66,11 @@ def size_of(fd: int) -> int:
     return os.lseek(fd, 0, os.SEEK_END)
 
 
+def identity_of(status: os.stat_result) -> tuple[int, int, int, int]:
+    """What tells one state of a file from the next: device, inode, size, time of change in ns."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def sync_dir(path: Path) -> None:
     """Make the names in a folder durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

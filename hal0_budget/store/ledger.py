@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hal0_budget.errors import LedgerDamaged, LockTimeout
-from hal0_budget.store import checkpoint
-from hal0_budget.store.checkpoint import Checkpoint, CheckpointUnusable
+from hal0_budget.store.checkpoint import Checkpoint, CheckpointLog, CheckpointUnusable
 from hal0_budget.store.durable import NotRegular, opened, size_of
 from hal0_budget.store.holds import Hold, Holds, HoldsDamaged
 from hal0_budget.store.layout import LOCK
@@ -77,7 +76,7 @@ class Ledger:
     def __init__(self, spend_dir: Path) -> None:
         self.dir = spend_dir
         self.path = spend_dir / LEDGER
-        self.checkpoint = spend_dir / CHECKPOINT
+        self.checkpoint = CheckpointLog(spend_dir / CHECKPOINT)
         self.index = spend_dir / INDEX
         self.lock = Lock(spend_dir / LOCK)
         self.holds = Holds(spend_dir / HOLDS)
@@ -105,7 +104,7 @@ class Ledger:
         """The reading, and the checkpoint that it is worth saving, if any. Writes nothing."""
         try:
             # Before the rest, which only grows: what is read next covers the mark.
-            mark, unusable = checkpoint.load(self.checkpoint), False
+            mark, unusable = self.checkpoint.load(), False
         except CheckpointUnusable:
             mark, unusable = None, True
         damage = self._read_holds(mark)
@@ -117,7 +116,7 @@ class Ledger:
                 size = size_of(fd)
                 if unusable and size == 0:
                     raise NotALedger("the ledger is empty, but it has a checkpoint")
-                if mark is not None and not mark.matches(fd):
+                if mark is not None and not mark.matches(fd, size):
                     what = f"shorter ({size} bytes) than" if size < covered else "not the one of"
                     raise NotALedger(f"the ledger is {what} its checkpoint ({covered} bytes)")
                 if not tally.knows_hours_of(now):
@@ -149,11 +148,11 @@ class Ledger:
     def _save_if_newer(self, fresh: Checkpoint) -> None:
         """Save a checkpoint that was read without the lock, unless one that covers more was saved."""
         try:
-            current = checkpoint.load(self.checkpoint)
+            current = self.checkpoint.load()
         except CheckpointUnusable:
             current = None
         if current is None or current.tally.size <= fresh.tally.size:
-            checkpoint.save(self.checkpoint, fresh)
+            self.checkpoint.save(fresh)
 
 
 def _recounted(fd: int, known: Tally, now: datetime) -> Tally:

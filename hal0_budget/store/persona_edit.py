@@ -18,8 +18,8 @@ from tomlkit.items import AoT, InlineTable, Item, Table
 
 from hal0_budget.errors import PersonaChanged, PersonaUneditable
 from hal0_budget.money import plain
-from hal0_budget.store.durable import replace, sync
-from hal0_budget.store.persona_file import MAX_BYTES, PersonaFile, identity_of, parse_document
+from hal0_budget.store.durable import identity_of, replace, sync
+from hal0_budget.store.persona_file import MAX_BYTES, PersonaFile, parse_document
 
 Changes = Mapping[str, "Decimal | bool | None"]
 

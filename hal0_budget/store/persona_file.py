@@ -14,7 +14,7 @@ import tomli
 
 from hal0_budget.budget import KEYS, Budget, BudgetValueError, near_misses
 from hal0_budget.errors import PersonaMalformed
-from hal0_budget.store.durable import NotRegular, opened
+from hal0_budget.store.durable import NotRegular, identity_of, opened
 from hal0_budget.store.layout import Home
 
 # Longer than any persona that a person or hal0 writes.
@@ -114,11 +114,6 @@ def parse_document(text: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("nested too deep") from None
     return document
-
-
-def identity_of(status: os.stat_result) -> tuple[int, int, int, int]:
-    """What tells one state of a file from the next: device, inode, size, time of change in ns."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 # Without a context of its own, Decimal raises what is no ValueError for an exponent of 20 digits.

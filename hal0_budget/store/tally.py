@@ -68,6 +68,15 @@ class Tally:
         """An empty tally that keeps hours from the day before `now`."""
         return cls(_hours_from(now))
 
+    def copy(self) -> Tally:
+        """A tally of its own that has counted the same; it looks out for the same holds."""
+        tally = Tally(self.hours_from)
+        for name in Tally.__slots__:
+            setattr(tally, name, getattr(self, name))
+        tally.days, tally.hours = self.days.copy(), self.hours.copy()
+        tally.bad_lines, tally.settled = self.bad_lines.copy(), self.settled.copy()
+        return tally
+
     def agrees_with(self, other: Tally) -> bool:
         """Whether both counted the same: spend by day, and how much could not be read."""
         return {day: Decimal(usd) for day, usd in self.days.items()} == {
@@ -112,10 +121,7 @@ class Tally:
         """
         if not fragment or whole_object(fragment) is None:
             return self
-        tally = Tally(self.hours_from)
-        for name in Tally.__slots__:
-            value = getattr(self, name)
-            setattr(tally, name, value.copy() if isinstance(value, (dict, list, set)) else value)
+        tally = self.copy()
         tally._take_line(fragment)
         return tally
 

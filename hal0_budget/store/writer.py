@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 
 from hal0_budget.errors import LedgerDamaged, WriteFailed
-from hal0_budget.store import checkpoint
 from hal0_budget.store.durable import NotRegular, opened, size_of, sync_dir, write_whole
 from hal0_budget.store.holds import Closing, Hold, Holds
 from hal0_budget.store.index import Index, open_index
@@ -60,7 +59,7 @@ class Writer:
             if settled := sorted(fresh.tally.settled):
                 self.holds.append(*(Closing(hold_id, "settled") for hold_id in settled))
             with suppress(OSError):
-                checkpoint.save(self._ledger.checkpoint, fresh)
+                self._ledger.checkpoint.save(fresh)
         return reading
 
     def find(self, request_id: str) -> list[Row]:
