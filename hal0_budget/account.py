@@ -241,16 +241,17 @@ class Account:
         return Revision(changes, budget, statement, statement.warnings)
 
     def _require_persona(self) -> None:
-        if not self._path.exists():
+        if not os.path.exists(self._path):
             raise self.home.not_found(self.persona)
 
     @contextmanager
     def _recording(self, now: datetime) -> Iterator[Books]:
         # Only what records needs an index, and the gate is asked more often than it is told.
-        from hal0_budget.books import open_books
+        from hal0_budget.books import Books
+        from hal0_budget.store.writer import writing
 
-        with open_books(self._ledger, self.persona, now, self.lock_timeout) as books:
-            yield books
+        with writing(self._ledger, now, self.lock_timeout) as writer:
+            yield Books(writer, self.persona, now)
 
     def _read(self) -> PersonaFile:
         self._file = read_persona(self.home, self.persona, self._file)

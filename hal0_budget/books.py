@@ -5,8 +5,8 @@ A request id stands on record once, a hold resolves once, and money that is gone
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 
@@ -16,9 +16,9 @@ from hal0_budget.money import dollars, negative, subtract
 from hal0_budget.results import Receipt
 from hal0_budget.store.durable import sync
 from hal0_budget.store.holds import Closing, Hold
-from hal0_budget.store.ledger import Ledger, Reading
+from hal0_budget.store.ledger import Reading
 from hal0_budget.store.rows import Row
-from hal0_budget.store.writer import Writer, writing
+from hal0_budget.store.writer import Writer
 
 
 class Books:
@@ -84,7 +84,7 @@ class Books:
 
         Raises Conflict, OSError.
         """
-        hold = self._writer.holds.open.get(hold_id)
+        hold = self._writer.holds.find(hold_id)
         if hold is not None and hold.usd == estimate:
             # Whoever set it aside may have failed to sync it.
             sync(self._writer.holds.path)
@@ -100,7 +100,7 @@ class Books:
     def release(self, hold_id: str) -> Hold:
         """Give an open hold back. Raises HoldNotFound; Conflict where it was resolved before."""
         self.book_expired()
-        hold = self._writer.holds.open.get(hold_id)
+        hold = self._writer.holds.find(hold_id)
         if hold is None:
             raise self._resolved(hold_id)
         self._writer.note(Closing(hold_id, "released"))
@@ -154,7 +154,7 @@ class Books:
         if row.hold_id is None:
             return None, ()
         settled = self._writer.look().tally.settled
-        hold = self._writer.holds.open.get(row.hold_id)
+        hold = self._writer.holds.find(row.hold_id)
         if hold is not None and row.hold_id not in settled:
             return hold, ()
         correction = self._late_void(row)
@@ -182,13 +182,6 @@ class Books:
     def set_aside(self, hold: Hold) -> None:
         """Open a hold. Raises OSError."""
         self._writer.note(hold)
-
-
-@contextmanager
-def open_books(ledger: Ledger, persona: str, now: datetime, lock_timeout: float) -> Iterator[Books]:
-    """The books of a persona, alone with them until the end. Raises as `writing` does."""
-    with writing(ledger, now, lock_timeout) as writer:
-        yield Books(writer, persona, now)
 
 
 def _unconfirmed(hold: Hold, persona: str) -> Row:

@@ -69,7 +69,7 @@ def checked_text(name: str, text: str) -> str:
     """`text` where a row can hold it, else InvalidCharge: 1 to 1,024 characters of Unicode."""
     if not 0 < len(text) <= MAX_TEXT:
         raise InvalidCharge(f"the {name} must have 1 to {MAX_TEXT} characters, not {len(text)}")
-    if any("\ud800" <= char <= "\udfff" for char in text):
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
         raise InvalidCharge(f"the {name} {text!r} is not valid Unicode")
     return text
 

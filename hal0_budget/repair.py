@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -79,8 +79,9 @@ def _rebuild(ledger: Ledger, now: datetime) -> Iterator[str]:
     reading, fresh = ledger.look(now)
     if fresh is not None:
         ledger.checkpoint.save(fresh)
-        with opened(ledger.path, os.O_RDONLY) as fd, open_index(ledger.index, fd) as index:
-            index.catch_up()
+        with ExitStack() as stack:
+            fd = stack.enter_context(opened(ledger.path, os.O_RDONLY))
+            open_index(stack, ledger.index, fd).catch_up()
     lifetime = reading.tally.lifetime
     yield f"{ledger.path}: counted afresh: {reading.tally.rows} rows, {dollars(lifetime)}"
     if mark is not None and mark.tally.lifetime > lifetime:

@@ -7,6 +7,7 @@ cannot reopen a budget; what is spent in a window is therefore all that was spen
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
@@ -28,10 +29,25 @@ def utc_now() -> datetime:
 
 def window_start(window: Window, now: datetime) -> datetime:
     """The first instant of the window that holds `now` (aware, any offset), in UTC."""
-    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return _start(window, _hour(now))
+
+
+def window_end(window: Window, now: datetime) -> datetime | None:
+    """The first instant after the window that holds `now`, in UTC; None where it never ends."""
+    return _end(window, _hour(now))
+
+
+def _hour(now: datetime) -> datetime:
+    return now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+# No window is shorter than an hour, and within one the same bounds are asked for again and again.
+@functools.lru_cache(maxsize=64)
+def _start(window: Window, hour: datetime) -> datetime:
+    day = hour.replace(hour=0)
     match window:
         case "hourly":
-            return now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+            return hour
         case "daily":
             return day
         case "weekly":
@@ -42,9 +58,9 @@ def window_start(window: Window, now: datetime) -> datetime:
             return datetime.min.replace(tzinfo=UTC)
 
 
-def window_end(window: Window, now: datetime) -> datetime | None:
-    """The first instant after the window that holds `now`, in UTC; None where it never ends."""
-    start = window_start(window, now)
+@functools.lru_cache(maxsize=64)
+def _end(window: Window, hour: datetime) -> datetime | None:
+    start = _start(window, hour)
     match window:
         case "hourly":
             return start + timedelta(hours=1)

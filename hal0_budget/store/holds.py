@@ -15,11 +15,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
-from hal0_budget.money import EXACT, ZERO, checked_usd, plain
+from hal0_budget.money import EXACT, ZERO, checked_usd, plain, total
 from hal0_budget.store.durable import opened, replace, size_of, sync_dir, write_whole
-from hal0_budget.store.rows import TORN_MARK, Unreadable, is_blank, parse_object
+from hal0_budget.store.rows import TORN_MARK, Unreadable, is_blank, is_hour, parse_object
 
 # Closed holds are kept as long as the journal is shorter, and the newest of them always: a second
 # settlement of one must be told from one of a hold that never was.
@@ -33,11 +33,14 @@ _BLOCK = 256 * 1024
 _MANY = 2048
 
 _TEXT = r"[ !#-\[\]-~]++"
-_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"
+_MINUTES = r":[0-5]\d:[0-5]\d\.\d{6}\+00:00"
+# A line as this program writes it: itself; a hold's id, USD, hour and expiry; what closes one, how, and by
+# which row. What it takes, with hours that are hours, `parse_entry` takes too and reads alike.
 _PLAIN = (
-    rf'^\{{(?:"hold":"({_TEXT})","usd":((?:0|[1-9]\d{{0,9}})(?:\.\d{{1,40}})?),"ts":"({_TIME})","expires":"({_TIME})"'
-    rf',"on_expiry":"(book|release)","surface":"({_TEXT})","model":"({_TEXT})"'
-    rf'|"closed":"({_TEXT})","how":"(settled|released|expired)","request_id":(?:null|"({_TEXT})"))\}}\n'
+    rf'^(\{{"hold":"({_TEXT})","usd":((?:0|[1-9]\d{{0,8}}+)(?:\.\d{{1,40}}+)?+)'
+    rf',"ts":"([0-9T-]{{13}}+){_MINUTES}","expires":"([0-9T-]{{13}}+{_MINUTES})"'
+    rf',"on_expiry":"(?:book|release)","surface":"{_TEXT}","model":"{_TEXT}"\}}'
+    rf'|\{{"closed":"({_TEXT})","how":"(settled|released|expired)","request_id":(?:null|"({_TEXT})")\}})\n'
 )
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -90,7 +93,11 @@ class HoldsDamaged(Exception):
 
 
 class Holds:
-    """The journal at `path`, read incrementally: open holds, the last closings, their sum."""
+    """The journal at `path`, read incrementally: open holds, the last closings, their sum.
+
+    Where many reserve at once, each reads the holds of all, and asks for hardly one of them: of plain lines
+    only the sum and the next expiry are taken, and a hold is made when it is asked for.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -121,19 +128,32 @@ class Holds:
 
         What will be given back on expiry no longer counts then.
         """
-        gone = {hold_id: self.open[hold_id] for hold_id in settled}
+        gone = {hold_id: self._made(hold_id) for hold_id in settled}
         gone |= {hold.hold_id: hold for hold in self.expired(now) if hold.on_expiry == "release"}
         result = self.total
         for hold in gone.values():
             result = EXACT.subtract(result, hold.usd)
         return result
 
+    def __contains__(self, hold_id: object) -> bool:
+        """Whether there is an open hold of that id."""
+        return hold_id in self._open
+
+    def find(self, hold_id: str) -> Hold | None:
+        """The open hold of that id."""
+        return self._made(hold_id) if hold_id in self._open else None
+
+    def open(self) -> list[Hold]:
+        """The open holds, oldest first."""
+        return [self._made(hold_id) for hold_id in self._open]
+
     def expired(self, now: datetime) -> list[Hold]:
         """The open holds whose time is up, oldest first."""
         if now < self._soonest:
             return []
-        self._soonest = min((hold.expires for hold in self.open.values()), default=_NEVER)
-        return [hold for hold in self.open.values() if now >= hold.expires]
+        holds = self.open()
+        self._soonest = min((hold.expires for hold in holds), default=_NEVER)
+        return [hold for hold in holds if now >= hold.expires]
 
     def append(self, *entries: Hold | Closing) -> None:
         """Write entries durably, then take them. The caller holds the lock. Raises OSError."""
@@ -146,12 +166,12 @@ class Holds:
             # What was damaged before does not undo what was just written; the next look says it.
             with suppress(HoldsDamaged):
                 self._read(fd)
-        if self._size > _LONGEST and self._lines > 2 * (len(self.open) + _KEPT_CLOSED):
+        if self._size > _LONGEST and self._lines > 2 * (len(self._open) + _KEPT_CLOSED):
             self._compact()
 
     def _compact(self) -> None:
         kept = list(self.closed.values())[-_KEPT_CLOSED:]
-        lines = [closing.line() for closing in kept] + [hold.line() for hold in self.open.values()]
+        lines = [closing.line() for closing in kept] + [hold.line() for hold in self.open()]
         replace(self.path, b"".join(lines))
         self.read()
 
@@ -160,7 +180,7 @@ class Holds:
         return b"" if size == 0 or os.pread(fd, 1, size - 1) == b"\n" else TORN_MARK + b"\n"
 
     def _forget(self) -> None:
-        self.open: dict[str, Hold] = {}
+        self._open: dict[str, Hold | str] = {}
         self.closed: dict[str, Closing] = {}
         self.total = ZERO
         self.exists = False
@@ -176,15 +196,14 @@ class Holds:
         whole = block[: block.rfind(b"\n") + 1]
         if not whole and len(block) == _BLOCK:
             raise HoldsDamaged(f"line {self._lines + 1} is longer than {_BLOCK} bytes")
-        entries = _plain_entries(whole) if len(whole) > _MANY else None
-        if entries is None:
+        lines = _plain_lines(whole) if len(whole) > _MANY else None
+        if lines is None:
             for line in whole.split(b"\n")[:-1]:
                 self._lines += 1
                 self._take(line)
         else:
-            self._lines += len(entries)
-            for entry in entries:
-                self._enter(entry)
+            self._lines += len(lines)
+            self._take_plain(lines)
         self._size += len(whole)
         return len(block) == _BLOCK
 
@@ -195,46 +214,48 @@ class Holds:
             entry = parse_entry(line)
         except Unreadable as error:
             raise HoldsDamaged(f"line {self._lines} is unreadable: {error}") from None
-        self._enter(entry)
-
-    def _enter(self, entry: Hold | Closing) -> None:
-        if isinstance(entry, Hold):
-            self._open(entry)
-        else:
+        if isinstance(entry, Closing):
             self._close(entry)
+        elif self._is_new(entry.hold_id):
+            self._open[entry.hold_id] = entry
+            self._soonest = min(self._soonest, entry.expires)
+            self.total = EXACT.add(self.total, entry.usd)
 
-    def _open(self, hold: Hold) -> None:
-        if hold.hold_id in self.open or hold.hold_id in self.closed:
-            # Taken before: the lines before a damaged one are read again every time.
-            return
-        self.open[hold.hold_id] = hold
-        self._soonest = min(self._soonest, hold.expires)
-        self.total = EXACT.add(self.total, hold.usd)
+    def _take_plain(self, lines: list[tuple[str, ...]]) -> None:
+        amounts, ends = [], []
+        for line, hold_id, usd, _, expires, closed, how, request_id in lines:
+            if closed:
+                self._close(Closing(closed, cast(Outcome, how), request_id or None))
+            elif self._is_new(hold_id):
+                self._open[hold_id] = line
+                amounts.append(usd)
+                ends.append(expires)
+        if ends:
+            self._soonest = min(self._soonest, datetime.fromisoformat(min(ends)))
+            self.total = EXACT.add(self.total, total(map(Decimal, amounts)))
+
+    def _is_new(self, hold_id: str) -> bool:
+        """False where it was taken before: the lines before a damaged one are read again every time."""
+        return hold_id not in self._open and hold_id not in self.closed
 
     def _close(self, closing: Closing) -> None:
-        hold = self.open.pop(closing.hold_id, None)
-        if hold is not None:
-            self.total = EXACT.subtract(self.total, hold.usd)
+        if closing.hold_id in self._open:
+            self.total = EXACT.subtract(self.total, self._made(closing.hold_id).usd)
+            del self._open[closing.hold_id]
         self.closed[closing.hold_id] = closing
 
+    def _made(self, hold_id: str) -> Hold:
+        found = self._open[hold_id]
+        if isinstance(found, str):
+            found = self._open[hold_id] = _hold(parse_object(found.encode()))
+        return found
 
-def _plain_entries(block: bytes) -> list[Hold | Closing] | None:
-    """What `parse_entry` makes of each line of a block, in half the time; None where a line is not as
-    this program writes it.
-    """
-    found = re.findall(_PLAIN, block.decode("latin-1"), re.MULTILINE | re.ASCII)
-    if len(found) != block.count(b"\n"):
-        return None
-    time = datetime.fromisoformat
-    try:
-        return [
-            Closing(closed, how, request_id or None)
-            if closed
-            else Hold(hold, checked_usd(Decimal(usd)), time(ts), time(expires), on_expiry, surface, model)
-            for hold, usd, ts, expires, on_expiry, surface, model, closed, how, request_id in found
-        ]
-    except ValueError:
-        return None
+
+def _plain_lines(block: bytes) -> list[tuple[str, ...]] | None:
+    """The lines of a block, taken apart as `_PLAIN` does; None where one of them is not plain."""
+    found: list[tuple[str, ...]] = re.findall(_PLAIN, block.decode("latin-1"), re.MULTILINE | re.ASCII)
+    hours = {line[3] for line in found} | {line[4][:13] for line in found} - {""}
+    return found if len(found) == block.count(b"\n") and all(map(is_hour, hours - {""})) else None
 
 
 def parse_entry(line: bytes) -> Hold | Closing:

@@ -17,7 +17,7 @@ import os
 import struct
 from binascii import crc32
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,18 +130,16 @@ class Index:
         return found
 
 
-@contextmanager
-def open_index(path: Path, ledger: int) -> Iterator[Index]:
+def open_index(stack: ExitStack, path: Path, ledger: int) -> Index:
     """The index at `path` of the open file `ledger`, made afresh where there is none of this boot.
 
-    The caller holds the lock. Raises OSError.
+    It is open until the stack ends; the caller holds the lock. Raises OSError.
     """
-    with ExitStack() as stack:
-        fd = _open_usable(stack, path, os.O_RDWR)
-        if fd is None:
-            _make(path)
-            fd = stack.enter_context(opened(path, os.O_RDWR))
-        yield Index(fd, ledger)
+    fd = _open_usable(stack, path, os.O_RDWR)
+    if fd is None:
+        _make(path)
+        fd = stack.enter_context(opened(path, os.O_RDWR))
+    return Index(fd, ledger)
 
 
 def indexed_lines(path: Path) -> Iterator[Line]:

@@ -98,7 +98,7 @@ class Ledger:
         """The holds that count at `now`, oldest first. Raises OSError."""
         settled = self.look(now)[0].tally.settled
         ended = {hold.hold_id for hold in self.holds.expired(now) if hold.on_expiry == "release"} | settled
-        return tuple(hold for hold in self.holds.open.values() if hold.hold_id not in ended)
+        return tuple(hold for hold in self.holds.open() if hold.hold_id not in ended)
 
     def look(self, now: datetime) -> tuple[Reading, Checkpoint | None]:
         """The reading, and the checkpoint that it is worth saving, if any. Writes nothing."""
@@ -121,7 +121,7 @@ class Ledger:
                     raise NotALedger(f"the ledger is {what} its checkpoint ({covered} bytes)")
                 if not tally.knows_hours_of(now):
                     tally, covered = _recounted(fd, tally, now), -1
-                tally.watched = self.holds.open
+                tally.watched = self.holds
                 fragment = scan(fd, tally)
                 told = mark is None or mark.has_holds == self.holds.exists
                 if damage is None and not (tally.size == covered and told):

@@ -81,10 +81,10 @@ def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> 
     Raises InvalidId, AgentUnknown, PersonaNotFound; PersonaMalformed where it is not UTF-8 TOML
     of at most 1 MiB with a `[persona]` table of the same id; OSError.
     """
-    path = home.persona_file(persona)
+    path = home.persona_file(persona) if known is None else known.path
     try:
         # Operators link persona files from elsewhere; what the link names must still be a file.
-        with opened(Path(os.path.realpath(path)) if path.is_symlink() else path, os.O_RDONLY) as fd:
+        with opened(Path(os.path.realpath(path)) if os.path.islink(path) else path, os.O_RDONLY) as fd:
             identity = identity_of(os.fstat(fd))
             if known is not None and known.identity == identity and _is_settled(identity):
                 return known

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
-from itertools import chain, groupby
+from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from hal0_budget.money import EXACT, ZERO, plain
+from hal0_budget.money import EXACT, ZERO, plain, total
 from hal0_budget.store.rows import (
     TORN_MARK,
     Unreadable,
@@ -127,19 +128,17 @@ class Tally:
 
     def spent(self, now: datetime) -> dict[Window, Decimal]:
         """USD spent in each window that holds `now`, rows from the future included."""
-        return {window: self._since(window, window_start(window, now)) for window in SPEND_WINDOWS}
-
-    def _since(self, window: Window, start: datetime) -> Decimal:
-        if window == "lifetime":
-            return self.lifetime
-        first_day = start.isoformat()[:10]
-        with localcontext(EXACT):
-            if window != "hourly":
-                return sum((Decimal(usd) for day, usd in self.days.items() if day >= first_day), ZERO)
-            first_hour, last_hour = start.isoformat()[:13], first_day + "T99"
-            hours = (usd for hour, usd in self.hours.items() if first_hour <= hour <= last_hour)
-            later = (usd for day, usd in self.days.items() if day > first_day)
-            return sum(map(Decimal, chain(hours, later)), ZERO)
+        starts = _starts(window_start("hourly", now))
+        today, hour = starts["daily"][:10], starts["hourly"][:13]
+        first_day = min(starts["weekly"], starts["monthly"])[:10]
+        recent = [(day, Decimal(usd)) for day, usd in self.days.items() if day >= first_day]
+        this_hour = [Decimal(usd) for at, usd in self.hours.items() if hour <= at <= today + "T99"]
+        this_hour += [usd for day, usd in recent if day > today]
+        spent: dict[Window, Decimal] = {
+            window: total(usd for day, usd in recent if day >= starts[window][:10])
+            for window in ("daily", "weekly", "monthly")
+        }
+        return {"hourly": total(this_hour), **spent, "lifetime": self.lifetime}
 
     def _take_lines(self, block: bytes) -> None:
         for line in block.split(b"\n")[:-1]:
@@ -175,6 +174,12 @@ class Tally:
         self.days[day] = plain(EXACT.add(Decimal(self.days.get(day, "0")), usd))
         if day >= self.hours_from:
             self.hours[hour] = plain(EXACT.add(Decimal(self.hours.get(hour, "0")), usd))
+
+
+@functools.lru_cache(maxsize=4)
+def _starts(hour: datetime) -> dict[Window, str]:
+    """The first instant of each window that holds an hour, as text."""
+    return {window: window_start(window, hour).isoformat() for window in SPEND_WINDOWS}
 
 
 _HOUR = itemgetter(0)

@@ -126,7 +126,7 @@ class Writer:
 
     def _open_index(self) -> Index:
         fd = self._stack.enter_context(opened(self._ledger.path, os.O_RDONLY))
-        return self._stack.enter_context(open_index(self._ledger.index, fd))
+        return open_index(self._stack, self._ledger.index, fd)
 
     def sync(self) -> None:
         """Make sure that what is on record is on the disk, with its newline. Raises OSError."""
