@@ -236,7 +236,7 @@ class Account:
         budget, now = after.budget(), self.clock()
         reading = self._ledger.read(now)
         if reading.damage is not None:
-            return Revision(changes, budget, None, (*after.warnings(), *reading.problems()))
+            return Revision(changes, budget, None, (*after.warnings, *reading.problems()))
         statement = statement_of(after, budget, reading, now)
         return Revision(changes, budget, statement, statement.warnings)
 

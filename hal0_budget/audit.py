@@ -100,7 +100,7 @@ def _of_persona(home: Home, persona: str) -> Iterator[Finding]:
             raise
         yield _damage(path, error.message.removeprefix(f"{path}: "))
         return
-    for warning in file.warnings():
+    for warning in file.warnings:
         yield _notice(path, warning.removeprefix(f"{path}: "))
 
 

@@ -102,7 +102,7 @@ def statement_of(persona: PersonaFile, budget: Budget, reading: Reading, now: da
             continue
         left = None if cap is None else remaining(cap, add(spent[window], reading.held))
         states.append(WindowState(window, cap, spent[window], reading.held, left, window_end(window, now)))
-    warnings = (*persona.warnings(), *reading.problems())
+    warnings = (*persona.warnings, *reading.problems())
     return Statement(
         persona.path.stem, budget, tuple(states), reading.held, reading.tally.unconfirmed, warnings
     )

@@ -123,7 +123,7 @@ def simulate(
                     scan.take(found)
     except OSError as error:
         raise from_os_error(error) from error
-    return scan.result(persona, (*file.warnings(), *reading.problems()))
+    return scan.result(persona, (*file.warnings, *reading.problems()))
 
 
 class _Scan:

@@ -223,11 +223,12 @@ class Holds:
 
     def _take_plain(self, lines: list[tuple[str, ...]]) -> None:
         amounts, ends = [], []
+        known, ended = self._open, self.closed
         for line, hold_id, usd, _, expires, closed, how, request_id in lines:
             if closed:
                 self._close(Closing(closed, cast(Outcome, how), request_id or None))
-            elif self._is_new(hold_id):
-                self._open[hold_id] = line
+            elif hold_id not in known and hold_id not in ended:
+                known[hold_id] = line
                 amounts.append(usd)
                 ends.append(expires)
         if ends:

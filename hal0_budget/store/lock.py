@@ -14,11 +14,13 @@ from hal0_budget.store.durable import make_dirs, opened
 
 DEFAULT_TIMEOUT = 5.0
 
-# Who comes asks at ever longer pauses, so that a short wait stays short. From the longest pause on they
-# shrink again: who has waited longest asks most often, and is next.
+# Who comes asks at ever longer pauses, so that a short wait stays short. Where many want the lock a wait takes
+# as long as the one before: past so much of that the pauses shrink fast, and who has waited longest is next.
 _SHORTEST = 0.0005
 _LONGEST = 0.06
-_NEXT = 0.004
+_NEXT = 0.001
+_SHARE = 0.7
+_STEEPNESS = 40
 
 
 class Lock:
@@ -29,6 +31,8 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Seconds, the last time that it was not free.
+        self._waited = 0.0
 
     @contextmanager
     def held(self, timeout: float) -> Iterator[None]:
@@ -48,6 +52,7 @@ class Lock:
 
     def _wait_for(self, fd: int, deadline: float, timeout: float) -> None:
         begin = now = time.monotonic()
+        turn = max(_LONGEST, _SHARE * self._waited)
         while not _taken(fd):
             left = deadline - now
             if not left > 0:  # nor for a timeout of nan
@@ -56,15 +61,17 @@ class Lock:
                     "or wait longer with --lock-timeout"
                 )
             # Not all at once: 0.5 to 1 times the pause.
-            time.sleep(min(_pause(now - begin) * (1 - os.urandom(1)[0] / 512), left))
+            time.sleep(min(_pause(now - begin, turn) * (1 - os.urandom(1)[0] / 512), left))
             now = time.monotonic()
+        if now > begin:
+            self._waited = now - begin
 
 
-def _pause(waited: float) -> float:
-    """Seconds until whoever has waited so many seconds asks again."""
-    if waited < _LONGEST:
-        return max(_SHORTEST, waited)
-    return max(_NEXT, _LONGEST * (_LONGEST / waited) ** 2)
+def _pause(waited: float, turn: float) -> float:
+    """Seconds until whoever has waited so many seconds, and expects the lock after `turn`, asks again."""
+    if waited < turn:
+        return max(_SHORTEST, min(waited, _LONGEST, turn - waited))
+    return max(_NEXT, _LONGEST * (turn / waited) ** _STEEPNESS)
 
 
 def _taken(fd: int) -> bool:

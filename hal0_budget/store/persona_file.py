@@ -28,12 +28,16 @@ _SHOWN = 64
 
 
 class PersonaFile(NamedTuple):
-    """A persona file as it was read: its exact text, the document, and which file it was."""
+    """A persona file as it was read: its exact text, the document, and which file it was.
+
+    `warnings` has a sentence for each cap that is misspelt, or stands in a table that is not the budget.
+    """
 
     path: Path
     text: str
     document: Mapping[str, Any]
     identity: tuple[int, int, int, int]
+    warnings: tuple[str, ...]
 
     @property
     def table(self) -> Mapping[str, Any]:
@@ -52,27 +56,8 @@ class PersonaFile(NamedTuple):
 
     def with_text(self, text: str) -> PersonaFile:
         """This file as it is once `text` has replaced it."""
-        return self._replace(text=text, document=parse_document(text))
-
-    def warnings(self) -> tuple[str, ...]:
-        """A sentence for each cap that is misspelt, or stands in a table that is not the budget."""
-        misspelt = (
-            f"{self.path}: [persona.budget].{key} is not a key of a budget and caps nothing; "
-            f"did you mean {meant}?"
-            for key, meant in near_misses(self.table)
-        )
-        misplaced = (
-            f"{self.path}: [{name}] holds keys of a budget and caps nothing; did you mean [persona.budget]?"
-            for name, table in self._other_tables()
-            if any(key in KEYS for key in table)
-        )
-        return (*misspelt, *misplaced)
-
-    def _other_tables(self) -> list[tuple[str, Mapping[str, Any]]]:
-        persona = self.document["persona"]
-        named = [(f"persona.{key}", value) for key, value in persona.items() if key != "budget"]
-        named += [(key, value) for key, value in self.document.items() if key != "persona"]
-        return [(name, value) for name, value in named if isinstance(value, dict)]
+        document = parse_document(text)
+        return self._replace(text=text, document=document, warnings=_warnings(self.path, document))
 
 
 def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> PersonaFile:
@@ -83,11 +68,11 @@ def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> 
     """
     path = home.persona_file(persona) if known is None else known.path
     try:
+        if known is not None and identity_of(os.stat(path)) == known.identity and _is_settled(known.identity):
+            return known
         # Operators link persona files from elsewhere; what the link names must still be a file.
         with opened(Path(os.path.realpath(path)) if os.path.islink(path) else path, os.O_RDONLY) as fd:
             identity = identity_of(os.fstat(fd))
-            if known is not None and known.identity == identity and _is_settled(identity):
-                return known
             # Not by its size, which may have grown: the beginning of a file has fewer caps.
             data = os.read(fd, MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
@@ -100,7 +85,8 @@ def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> 
         text = data.decode()
     except UnicodeDecodeError as error:
         raise PersonaMalformed(f"{path}: not UTF-8 at byte {error.start}", path=str(path)) from None
-    return PersonaFile(path, text, _parse(path, text, persona), identity)
+    document = _parse(path, text, persona)
+    return PersonaFile(path, text, document, identity, _warnings(path, document))
 
 
 def parse_document(text: str) -> dict[str, Any]:
@@ -161,3 +147,20 @@ def _parse(path: Path, text: str, persona: str) -> dict[str, Any]:
             f"{path}: [persona].budget is not a table", path=str(path), key="persona.budget"
         )
     return document
+
+
+def _warnings(path: Path, document: Mapping[str, Any]) -> tuple[str, ...]:
+    """A sentence for each cap that caps nothing."""
+    persona = document["persona"]
+    misspelt = (
+        f"{path}: [persona.budget].{key} is not a key of a budget and caps nothing; did you mean {meant}?"
+        for key, meant in near_misses(persona.get("budget", {}))
+    )
+    others = [(f"persona.{key}", value) for key, value in persona.items() if key != "budget"]
+    others += [(key, value) for key, value in document.items() if key != "persona"]
+    misplaced = (
+        f"{path}: [{name}] holds keys of a budget and caps nothing; did you mean [persona.budget]?"
+        for name, table in others
+        if isinstance(table, dict) and any(key in KEYS for key in table)
+    )
+    return (*misspelt, *misplaced)
