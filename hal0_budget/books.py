@@ -180,8 +180,8 @@ class Books:
         return Conflict(f"hold {hold_id!r} is {how}; it resolves once", hold_id=hold_id)
 
     def set_aside(self, hold: Hold) -> None:
-        """Open a hold. Raises OSError."""
-        self._writer.note(hold)
+        """Open a hold, which is durable once the books are closed. Raises OSError."""
+        self._writer.set_aside(hold)
 
 
 def _unconfirmed(hold: Hold, persona: str) -> Row:

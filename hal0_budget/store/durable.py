@@ -35,6 +35,8 @@ class opened:  # noqa: N801, read as a function, like contextlib's own
         path, flags = self._path, self._flags
         try:
             self._fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, self._mode)
+        except FileNotFoundError:
+            raise
         except OSError as error:
             try:
                 found = os.lstat(path).st_mode

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Collection
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -157,17 +157,26 @@ class Holds:
 
     def append(self, *entries: Hold | Closing) -> None:
         """Write entries durably, then take them. The caller holds the lock. Raises OSError."""
-        with opened(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as fd:
-            if size_of(fd) == 0:
-                # Before the first entry, so that whoever fails or dies here leaves it to the next.
-                sync_dir(self.path.parent)
-            write_whole(fd, self._seal(fd) + b"".join(entry.line() for entry in entries))
+        with ExitStack() as stack:
+            fd = self.write(stack, *entries)
             os.fsync(fd)
             # What was damaged before does not undo what was just written; the next look says it.
             with suppress(HoldsDamaged):
                 self._read(fd)
         if self._size > _LONGEST and self._lines > 2 * (len(self._open) + _KEPT_CLOSED):
             self._compact()
+
+    def write(self, stack: ExitStack, *entries: Hold | Closing) -> int:
+        """Write entries; the file, open until the stack ends, that is to be synced before they are told of.
+
+        The caller holds the lock. Raises OSError.
+        """
+        fd = stack.enter_context(opened(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT))
+        if size_of(fd) == 0:
+            # Before the first entry, so that whoever fails or dies here leaves it to the next.
+            sync_dir(self.path.parent)
+        write_whole(fd, self._seal(fd) + b"".join(entry.line() for entry in entries))
+        return fd
 
     def _compact(self) -> None:
         kept = list(self.closed.values())[-_KEPT_CLOSED:]

@@ -14,12 +14,13 @@ from hal0_budget.store.durable import make_dirs, opened
 
 DEFAULT_TIMEOUT = 5.0
 
-# Who comes asks at ever longer pauses, so that a short wait stays short. Where many want the lock a wait takes
-# as long as the one before: past so much of that the pauses shrink fast, and who has waited longest is next.
+# Who comes asks at ever longer pauses, so that a short wait stays short. Where many want the lock a wait
+# takes as long as the one before: past so much of that the pauses shrink fast, and who has waited longest
+# is next.
 _SHORTEST = 0.0005
 _LONGEST = 0.06
-_NEXT = 0.001
-_SHARE = 0.7
+_NEXT = 0.0015
+_SHARE = 0.72
 _STEEPNESS = 40
 
 
@@ -61,7 +62,7 @@ class Lock:
                     "or wait longer with --lock-timeout"
                 )
             # Not all at once: 0.5 to 1 times the pause.
-            time.sleep(min(_pause(now - begin, turn) * (1 - os.urandom(1)[0] / 512), left))
+            time.sleep(min(_pause(now - begin, turn) * (1 - now * 1e6 % 0.5), left))
             now = time.monotonic()
         if now > begin:
             self._waited = now - begin

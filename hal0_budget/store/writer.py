@@ -28,9 +28,12 @@ def writing(ledger: Ledger, now: datetime, lock_timeout: float) -> Iterator[Writ
 
     Raises LockTimeout; LedgerDamaged where what stands in the ledger's place is no file; OSError.
     """
-    with ledger.lock.held(lock_timeout), ExitStack() as stack:
+    with ExitStack() as stack:
         try:
-            yield Writer(ledger, now, stack)
+            with ledger.lock.held(lock_timeout):
+                writer = Writer(ledger, now, stack)
+                yield writer
+            writer.sync_holds()
         except NotRegular as error:
             raise LedgerDamaged(f"{error.filename}: {error.strerror}", path=error.filename) from None
 
@@ -43,6 +46,7 @@ class Writer:
         self._now = now
         self._stack = stack
         self._index: Index | None = None
+        self._unsynced: int | None = None
 
     @property
     def holds(self) -> Holds:
@@ -102,6 +106,20 @@ class Writer:
             # So that the checkpoint knows of the journal, should it vanish.
             with suppress(OSError):
                 self.look()
+
+    def set_aside(self, hold: Hold) -> None:
+        """Write a hold, which is durable once `writing` has ended. Raises OSError."""
+        if self.holds.exists:
+            self._unsynced = self.holds.write(self._stack, hold)
+        else:
+            self.note(hold)
+
+    def sync_holds(self) -> None:
+        """Make the hold that was set aside durable, once others have the lock: they count it by now, and
+        their syncs and ours become one. Raises OSError.
+        """
+        if self._unsynced is not None:
+            os.fsync(self._unsynced)
 
     def _indexed(self) -> Index | None:
         """The index, all rows in it.
