@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from collections.abc import Collection, Sequence
@@ -54,12 +55,22 @@ class Copy:
         try:
             while block := os.read(self._out, 64 * 1024):
                 self._kept += block[: self._most + 1 - len(self._kept)]
-                while block:
-                    block = block[os.write(1, block) :]
+                _pass(block)
         except OSError:
             pass  # our reader is gone: as the pipe closes, so is that of the command
         finally:
             os.close(self._out)
+
+
+def _pass(block: bytes) -> None:
+    """Write to our stdout, whose owner may have had it not wait. Raises OSError."""
+    while block:
+        try:
+            block = block[os.write(1, block) :]
+        except BlockingIOError:
+            ready = select.poll()
+            ready.register(1, select.POLLOUT)
+            ready.poll()
 
 
 def run_child(command: Sequence[str], copy: Copy | None = None) -> int:

@@ -144,6 +144,19 @@ def test_output_of_any_bytes_and_size_is_untouched_in_flat_memory(
     assert rows_of(ledger)[0]["cost_source"] == "estimated"
 
 
+def test_output_that_does_not_wait_for_its_reader_is_whole(cli: Cli, ledger: Path) -> None:
+    """A shell's or a server's pipe may be one whose writers are told to come again when it is full."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with running(cli, f"cat {CHAT}; head -c 300000 /dev/zero", stdout=writer) as process:
+        os.close(writer)
+        time.sleep(0.5)
+        with open(reader, "rb") as passed:
+            assert len(passed.read()) == Path(CHAT).stat().st_size + 300_000
+        assert process.wait(30) == 0
+    assert len(rows_of(ledger)) == 1
+
+
 def test_pieces_arrive_as_they_come(cli: Cli) -> None:
     with running(cli, "for n in 1 2 3; do printf $n; read _; done", stdin=subprocess.PIPE) as process:
         assert process.stdout

@@ -94,6 +94,10 @@ def is_hour(text: str) -> bool:
         return False
 
 
+# What `json.dumps` does to a text, without looking what it is first.
+_quoted = json.encoder.encode_basestring_ascii
+
+
 class Unreadable(ValueError):
     """A line that is neither a row, nor blank, nor a sealed tear; says why."""
 
@@ -125,7 +129,7 @@ class Row(NamedTuple):
 
     def line(self) -> bytes:
         """The row as it stands in the ledger: ASCII, exact, one line with its newline."""
-        text = [json.dumps(part) for part in (self.persona_id, self.surface, self.model, self.request_id)]
+        text = [_quoted(part) for part in (self.persona_id, self.surface, self.model, self.request_id)]
         more = "".join(
             f',"{key}":{json.dumps(value)}'
             for key in (*_MORE_TEXTS, *_MORE_COUNTS)

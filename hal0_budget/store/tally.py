@@ -90,8 +90,10 @@ class Tally:
 
     def forget_hours_before(self, now: datetime) -> None:
         """Drop the hours that no window of `now` or later needs."""
-        self.hours_from = max(self.hours_from, _hours_from(now))
-        self.hours = {hour: usd for hour, usd in self.hours.items() if hour >= self.hours_from}
+        hours_from = _hours_from(now)
+        if hours_from > self.hours_from:
+            self.hours_from = hours_from
+            self.hours = {hour: usd for hour, usd in self.hours.items() if hour >= hours_from}
 
     def take(self, block: bytes) -> None:
         """Count the whole lines of `block`, which follow the first `size` bytes."""

@@ -29,13 +29,13 @@ def writing(ledger: Ledger, now: datetime, lock_timeout: float) -> Iterator[Writ
     Raises LockTimeout; LedgerDamaged where what stands in the ledger's place is no file; OSError.
     """
     with ExitStack() as stack:
-        try:
-            with ledger.lock.held(lock_timeout):
-                writer = Writer(ledger, now, stack)
+        with ledger.lock.held(lock_timeout):
+            writer = Writer(ledger, now, stack)
+            try:
                 yield writer
-            writer.sync_holds()
-        except NotRegular as error:
-            raise LedgerDamaged(f"{error.filename}: {error.strerror}", path=error.filename) from None
+            except NotRegular as error:
+                raise LedgerDamaged(f"{error.filename}: {error.strerror}", path=error.filename) from None
+        writer.sync_holds()
 
 
 class Writer:
