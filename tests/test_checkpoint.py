@@ -170,6 +170,72 @@ def test_garbage_for_a_checkpoint_is_not_believed(
     assert lifetime(account) == 5 * COST
 
 
+def bodies(checkpoint: Path) -> list[bytes]:
+    return [line.partition(b',"checkpoint":')[2][:-1] for line in checkpoint.read_bytes().splitlines()]
+
+
+def test_charge_on_a_ledger_of_years_writes_what_it_changed_alone(
+    account: Account, ledger: Path, checkpoint: Path
+) -> None:
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    ledger.write_bytes(b"".join(line(days_ago) for days_ago in range(1000)))
+    account.charge(COST, model="m")
+    whole = checkpoint.stat().st_size
+    account.charge(COST, model="m")
+    assert whole > 20_000
+    assert checkpoint.stat().st_size - whole < 1_000
+    assert lifetime(account) == 1002 * COST
+    assert lifetime(Account(account.home, "hermes", clock=account.clock)) == 1002 * COST
+
+
+@pytest.mark.parametrize("hours", [-72, -25, -1, 0, 1, 25, 24 * 40])
+def test_change_says_the_same_as_a_whole_checkpoint_however_the_clock_goes(
+    account: Account, checkpoint: Path, hours: int
+) -> None:
+    account.charge(COST, model="m")
+    later = Account(account.home, "hermes", clock=lambda: NOON + timedelta(hours=hours))
+    for _ in range(3):
+        later.charge(COST, model="m")
+    changed = later.show()
+    assert b'"since"' in bodies(checkpoint)[-1]
+    assert Account(account.home, "hermes", clock=later.clock).show() == changed
+    checkpoint.unlink()
+    assert Account(account.home, "hermes", clock=later.clock).show() == changed
+
+
+@pytest.mark.usefixtures("log")
+def test_log_of_whole_checkpoints_is_read_and_gone_on_with(account: Account, checkpoint: Path) -> None:
+    """As version 1 wrote it."""
+    whole = bodies(checkpoint)[0].replace(b'"version":2', b'"version":1')
+    assert b'"since"' not in whole
+    checkpoint.write_bytes(signed(whole) * 3)
+    assert lifetime(account) == 4 * COST
+    account.charge(COST, model="m")
+    assert checkpoint.read_bytes().startswith(signed(whole) * 3)
+    assert lifetime(account) == 5 * COST
+
+
+def test_change_of_what_is_not_there_is_not_believed(account: Account, checkpoint: Path, log: bytes) -> None:
+    change = log.splitlines(keepends=True)[-1]
+    assert b'"since"' in change
+    other = Account(account.home, "coder", clock=account.clock)
+    other.charge(Decimal(1), model="m")
+    wholes = (other.home.spend_dir("coder") / "spend.checkpoint").read_bytes()
+    for before in (b"", change, wholes):
+        checkpoint.write_bytes(before + change)
+        with pytest.raises(CheckpointUnusable, match="a change of one that is not there"):
+            load(checkpoint)
+        assert lifetime(account) == 4 * COST
+
+
+def test_processes_that_go_on_read_what_others_wrote(account: Account, home: Home) -> None:
+    """Each remembers the checkpoint that it saw last, and goes by the file all the same."""
+    others = [Account(home, "hermes", clock=account.clock) for _ in range(3)]
+    for turn in range(60):
+        others[turn % 3].charge(COST, model="m" * (turn + 1))
+        assert [lifetime(one) for one in others] == [(turn + 1) * COST] * 3
+
+
 def test_version_that_is_not_known_is_refused_by_name(checkpoint: Path, log: bytes) -> None:
     checkpoint.write_bytes(log + GARBAGE["a later version"])
     with pytest.raises(CheckpointUnusable, match="version 3 is not known"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -87,6 +88,21 @@ def test_row_that_lacks_its_newline_alone_is_on_record(account: Account, ledger:
         account.void("r1", "wrong")
     assert caught.value.exit_code == 76
     assert account.show().of("lifetime").spent == COST
+
+
+def test_row_that_is_on_record_in_a_ledger_that_is_gone_meanwhile_is_not_acknowledged(
+    account: Account, ledger: Path
+) -> None:
+    account.charge(COST, model="m", request_id="r0")
+
+    def charges() -> Iterator[Charge]:
+        yield Charge(COST, "m", request_id="r0")
+        ledger.rename(ledger.with_name("orphan"))
+        ledger.write_bytes(b"")
+
+    with pytest.raises(BudgetError, match="replaced while a row was looked for") as caught:
+        account.charge_all(charges())
+    assert caught.value.exit_code == 74
 
 
 @pytest.mark.parametrize("step", ["records", "heads"])

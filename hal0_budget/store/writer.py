@@ -47,6 +47,7 @@ class Writer:
         self._stack = stack
         self._index: Index | None = None
         self._unsynced: int | None = None
+        self._searched: os.stat_result | None = None
 
     @property
     def holds(self) -> Holds:
@@ -73,6 +74,7 @@ class Writer:
             if index is not None:
                 return list(index.find(request_id))
             with opened(self._ledger.path, os.O_RDONLY) as fd:
+                self._searched = os.fstat(fd)
                 return _search(fd, request_id)
         except FileNotFoundError:
             return []
@@ -144,11 +146,18 @@ class Writer:
 
     def _open_index(self) -> Index:
         fd = self._stack.enter_context(opened(self._ledger.path, os.O_RDONLY))
+        self._searched = os.fstat(fd)
         return open_index(self._stack, self._ledger.index, fd)
 
     def sync(self) -> None:
-        """Make sure that what is on record is on the disk, with its newline. Raises OSError."""
-        with opened(self._ledger.path, os.O_RDWR | os.O_APPEND) as fd:
+        """Make sure that what was found on record is on the disk, with its newline.
+
+        Raises WriteFailed where it is on record no more, OSError.
+        """
+        path = self._ledger.path
+        with opened(path, os.O_RDWR | os.O_APPEND) as fd:
+            if self._searched is not None and not os.path.samestat(self._searched, os.fstat(fd)):
+                raise WriteFailed(f"{path}: replaced while a row was looked for; nothing was acknowledged")
             if seal := _seal(fd):
                 write_whole(fd, seal)
             os.fsync(fd)
