@@ -18,7 +18,7 @@ from hal0_budget.cli.app import invoke
 from hal0_budget.cli.options import Output
 from hal0_budget.store import writer as writer_module
 from hal0_budget.windows import utc_now
-from tests.conftest import Cli, Proof
+from tests.conftest import SAMPLES, Cli, Proof
 from tests.test_faults import MUTATING, Trace, restored, tear
 
 pytestmark = pytest.mark.promise(6)
@@ -45,6 +45,7 @@ CASES = {
     "reserve": Case("reserve hermes --estimate 0.5 --hold-id h1", HOLDS),
     "release": Case("release hermes h0", HOLDS),
     "charge of a hold": Case("charge hermes --cost 0.3 --model m --request-id r1 --hold h0", LEDGER),
+    "batch": Case(f"charge hermes --batch {SAMPLES / 'batch.jsonl'}", LEDGER),
     "void": Case("void hermes r0 --reason wrong", LEDGER),
     "set": Case("set hermes --daily 5", PERSONA, ()),
 }
@@ -160,8 +161,7 @@ def test_what_does_not_fit_at_any_byte_is_not_acknowledged(
                 assert ask(home, case.line) == (0 if size == needed else 74), size
                 assert ask(home, "check hermes --estimate 0.01") == 0, size
                 assert ask(home, "show hermes") == 0, size
-            # What lacks its newline alone is whole: it counts, though nobody was told so.
-            assert state_of(home) == end if size == needed else state_of(home) in (start, end), size
+            assert state_of(home) == end if size == needed else state_of(home) == start, size
             assert ask(home, case.line) in {0, 76}, size
             assert state_of(home) == end, size
             assert case.file == PERSONA or record.read_bytes().startswith(before), size

@@ -24,7 +24,7 @@ import pytest
 from hal0_budget import Account, Home
 from hal0_budget.audit import audit
 from hal0_budget.windows import utc_now
-from tests.conftest import Cli, Proof
+from tests.conftest import SAMPLES, Cli, Proof
 from tests.test_faults import MUTATING, missing, tear
 
 WRITING = {*MUTATING.split(",")}
@@ -61,6 +61,7 @@ CASES = {
     "reserve": Case((OTHER,), RESERVE, "0.5", "0.25"),
     "release": Case((OTHER, RESERVE), ("release", "hermes", "mine"), "0.5"),
     "charge of a hold": Case((OTHER, RESERVE), (*CHARGE, "--hold", "mine"), "0.8"),
+    "batch": Case((OTHER,), ("charge", "hermes", "--batch", str(SAMPLES / "batch.jsonl")), "0.9375"),
     "void": Case((OTHER, CHARGE), ("void", "hermes", "r1", "--reason", "wrong"), "0.5"),
 }
 

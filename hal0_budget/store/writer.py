@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 
 from hal0_budget.errors import LedgerDamaged, WriteFailed
 from hal0_budget.store.durable import NotRegular, opened, size_of, sync_dir, write_whole
@@ -80,7 +81,7 @@ class Writer:
             return []
 
     def append(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
-        """Record rows with one write, and close the holds that they settle.
+        """Record rows with one write, all or none, and close the holds that they settle.
 
         When this returns, the rows are on the disk. Raises WriteFailed, OSError where they may not be.
         """
@@ -89,7 +90,7 @@ class Writer:
             if size_of(fd) == 0:
                 # Before the first row, so that whoever fails or dies here leaves it to the next.
                 sync_dir(self._ledger.dir)
-            write_whole(fd, _seal(fd) + b"".join(row.line() for row in rows))
+            _write_rows(path, fd, _seal(fd), b"".join(row.line() for row in rows))
             os.fsync(fd)
             if not _is_named(path, fd):
                 raise WriteFailed(f"{path}: replaced while a row was written; nothing was acknowledged")
@@ -161,6 +162,27 @@ class Writer:
             if seal := _seal(fd):
                 write_whole(fd, seal)
             os.fsync(fd)
+
+
+def _write_rows(path: Path, fd: int, seal: bytes, rows: bytes) -> None:
+    """Write a seal and rows with one call. Raises OSError where not every byte was taken, and then leaves
+    nothing of the rows that counts.
+    """
+    written = os.write(fd, seal + rows)
+    if written == len(seal + rows):
+        return
+    part = rows[: max(0, written - len(seal))]
+    begin = os.lseek(fd, 0, os.SEEK_CUR) - len(part)
+    # What cannot be blanked is left as a crash would leave it.
+    with suppress(OSError), opened(path, os.O_RDWR) as other:
+        if (
+            part
+            and os.path.samestat(os.fstat(other), os.fstat(fd))
+            and os.pread(other, len(part), begin) == part
+        ):
+            os.pwrite(other, b" " * (len(part) - 1) + b"\n", begin)
+            os.fsync(other)
+    raise OSError(None, f"only a part of {len(seal + rows)} bytes could be written: is the disk full?")
 
 
 def _is_named(path: os.PathLike[str], fd: int) -> bool:
