@@ -241,7 +241,7 @@ class Account:
         return Revision(changes, budget, statement, statement.warnings)
 
     def _require_persona(self) -> None:
-        if not os.path.exists(self._path):
+        if not self._path.exists():
             raise self.home.not_found(self.persona)
 
     @contextmanager

@@ -78,7 +78,7 @@ def _rebuild(ledger: Ledger, now: datetime) -> Iterator[str]:
     ledger.index.unlink(missing_ok=True)
     reading, fresh = ledger.look(now)
     if fresh is not None:
-        ledger.checkpoint.save(fresh)
+        ledger.keep(fresh)
         with ExitStack() as stack:
             fd = stack.enter_context(opened(ledger.path, os.O_RDONLY))
             open_index(stack, ledger.index, fd).catch_up()

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, BudgetError, Home
+from hal0_budget.repair import repair
+from hal0_budget.store.checkpoint import Checkpoint
+from hal0_budget.store.ledger import Ledger
 from tests.conftest import Cli, Clock
 from tests.test_failing_writes import largest_file
 
@@ -180,22 +183,60 @@ def test_hold_outlives_a_process_that_was_told_of_it(account: Account, home: Hom
     assert account.show().held == 0
 
 
+def forget_the_end(account: Account, ledger: Path, hold_id: str) -> None:
+    """Settle a hold, and leave what a crash between its row and the journal leaves."""
+    journal, checkpoint = ledger.with_name("spend.holds"), ledger.with_name("spend.checkpoint")
+    unaware = journal.read_bytes()
+    old = checkpoint.read_bytes() if checkpoint.exists() else None
+    account.charge(Decimal("0.3"), model="m", hold_id=hold_id)
+    journal.write_bytes(unaware)
+    checkpoint.unlink() if old is None else checkpoint.write_bytes(old)
+
+
 def test_row_of_a_hold_ends_it_though_the_journal_never_heard(
     account: Account, home: Home, clock: Clock, ledger: Path
 ) -> None:
-    """What a crash between the row and the journal leaves: the row alone."""
     hold_id = reserve(account)
-    journal = ledger.with_name("spend.holds")
-    unaware, checkpoint = journal.read_bytes(), ledger.with_name("spend.checkpoint")
-    account.charge(Decimal("0.3"), model="m", hold_id=hold_id)
-    journal.write_bytes(unaware)
-    checkpoint.unlink()
+    forget_the_end(account, ledger, hold_id)
     after_crash = Account(home, "hermes", clock=clock)
     assert spent_and_held(after_crash) == (Decimal("0.3"), 0)
     with pytest.raises(BudgetError) as caught:
         after_crash.charge(Decimal("0.3"), model="m", hold_id=hold_id)
     assert failure(caught) == ("conflict", 76)
-    assert spent_and_held(Account(home, "hermes", clock=clock)) == (Decimal("0.3"), 0)
+    for one in (after_crash, Account(home, "hermes", clock=clock)):
+        assert spent_and_held(one) == (Decimal("0.3"), 0)
+
+
+def test_repair_tells_the_journal_of_what_the_rows_have_settled(
+    account: Account, home: Home, clock: Clock, ledger: Path
+) -> None:
+    forget_the_end(account, ledger, reserve(account))
+    repair(home, "hermes", clock(), 5)
+    after = Account(home, "hermes", clock=clock)
+    assert spent_and_held(after) == (Decimal("0.3"), 0)
+    clock.now += timedelta(minutes=20)
+    after.charge(CENT, model="m")
+    assert spent_and_held(after) == (Decimal("0.31"), 0)
+
+
+def test_reader_that_missed_a_hold_keeps_nothing_that_passes_its_row(
+    account: Account, home: Home, clock: Clock, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a reader's look at the journal and at the ledger a hold is set aside, and its settler dies."""
+    account.charge(CENT, model="m")
+    reserve(account, hold_id="first")
+    reader, look_at_holds = Account(home, "hermes", clock=clock), Ledger._read_holds
+
+    def and_then(ledger_of: Ledger, mark: Checkpoint | None) -> str | None:
+        found = look_at_holds(ledger_of, mark)
+        monkeypatch.undo()
+        forget_the_end(account, ledger, reserve(account, "0.35"))
+        return found
+
+    monkeypatch.setattr(Ledger, "_read_holds", and_then)
+    reader.check(CENT)
+    assert spent_and_held(Account(home, "hermes", clock=clock)) == (Decimal("0.31"), Decimal("0.4"))
+    assert spent_and_held(reader) == (Decimal("0.31"), Decimal("0.4"))
 
 
 def test_journal_that_vanished_or_is_damaged_blocks(account: Account, ledger: Path) -> None:

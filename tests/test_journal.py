@@ -95,3 +95,98 @@ def test_damaged_line_among_many_is_named_by_its_number(tmp_path: Path) -> None:
     path.write_bytes(b"".join(lines))
     with pytest.raises(HoldsDamaged, match="line 31 is unreadable"):
         Holds(path).read()
+
+
+def lines_of(first: int, count: int) -> bytes:
+    holds = (
+        Hold(f"h{n}", Decimal("0.01"), NOON, NOON, "book", "s", "m") for n in range(first, first + count)
+    )
+    return b"".join(hold.line() for hold in holds)
+
+
+def test_journal_that_was_shortened_and_grew_again_in_the_same_place_is_read_afresh(tmp_path: Path) -> None:
+    """A file system gives the number of a file that is gone to the next."""
+    path = tmp_path / "spend.holds"
+    path.write_bytes(lines_of(1000, 20))
+    journal = Holds(path)
+    journal.read()
+    number = path.stat().st_ino
+    path.write_bytes(lines_of(2000, 30))
+    assert path.stat().st_ino == number
+    journal.read()
+    assert [hold.hold_id for hold in journal.open()] == [f"h{n}" for n in range(2000, 2030)]
+    assert journal.total == Decimal("0.30")
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, RecursionError])
+def test_reading_that_was_interrupted_knows_nothing_and_is_repeated(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "spend.holds"
+    path.write_bytes(lines_of(0, 50))
+    journal = Holds(path)
+
+    def fail(_: object) -> Decimal:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(holds, "total", fail)
+        with pytest.raises(error):
+            journal.read()
+    journal.read()
+    assert (len(journal.open()), journal.total) == (50, Decimal("0.50"))
+
+
+def test_damaged_journal_is_not_shortened_and_its_line_keeps_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "spend.holds"
+    ends = b"".join(Closing(f"h{n}", "settled").line() for n in range(600))
+    path.write_bytes(lines_of(0, 601) + ends)
+    journal = Holds(path)
+    journal.read()
+    whole = path.read_bytes() + b"garbage\n" + lines_of(999, 1)
+    path.write_bytes(whole)
+    for _ in range(6):
+        with pytest.raises(HoldsDamaged, match="line 1202 is unreadable"):
+            journal.read()
+    journal.append(Closing("h600", "settled"))
+    assert path.read_bytes() == whole + Closing("h600", "settled").line()
+
+
+def test_long_journal_is_shortened_to_what_is_open_and_the_newest_ends(tmp_path: Path) -> None:
+    path = tmp_path / "spend.holds"
+    path.write_bytes(lines_of(0, 601) + b"".join(Closing(f"h{n}", "settled").line() for n in range(599)))
+    journal, reader = Holds(path), Holds(path)
+    journal.read()
+    reader.read()
+    journal.append(Closing("h599", "settled"))
+    assert path.read_bytes().count(b"\n") == 101
+    for one in (journal, reader, Holds(path)):
+        one.read()
+        assert ([hold.hold_id for hold in one.open()], one.total) == (["h600"], Decimal("0.01"))
+        assert list(one.closed)[-100:] == [f"h{n}" for n in range(500, 600)]
+
+
+GOOD = Hold("h", Decimal(1), NOON, NOON, "book", "s", "m").line()
+HOSTILE = {
+    "an amount as text": GOOD.replace(b":1,", b':"1",'),
+    "no amount": GOOD.replace(b":1,", b":null,"),
+    "an amount that is true": GOOD.replace(b":1,", b":true,"),
+    "an id that is an object": GOOD.replace(b'"h"', b"{}"),
+    "a model that is a list": GOOD.replace(b'"m"', b"[]"),
+    "another way to expire": GOOD.replace(b"book", b"burn"),
+    "an end of a list": b'{"closed":[],"how":"settled","request_id":null}\n',
+    "an end by an object": b'{"closed":"h","how":{},"request_id":null}\n',
+    "an end by a number": b'{"closed":"h","how":"settled","request_id":1}\n',
+}
+
+
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("many", [0, 100_000], ids=["fast", "strict"])
+def test_hostile_line_is_damage_that_is_named(
+    line: bytes, many: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holds, "_MANY", many)
+    path = tmp_path / "spend.holds"
+    path.write_bytes(GOOD.replace(b'"h"', b'"g"') + line)
+    with pytest.raises(HoldsDamaged, match="line 2 is unreadable"):
+        Holds(path).read()

@@ -83,7 +83,7 @@ class CheckpointLog:
     def load(self) -> Checkpoint | None:
         """The last good checkpoint, for the caller to go on with; None where there is no file.
 
-        Raises CheckpointUnusable where none of the file's lines is good, OSError.
+        Raises CheckpointUnusable where none of the file's lines can be used, OSError.
         """
         try:
             with opened(self.path, os.O_RDONLY) as fd:
@@ -150,12 +150,14 @@ def _read(fd: int, size: int) -> tuple[Checkpoint, _Whole | None]:
         body = _checked_body(line)
         if body is not None:
             try:
-                checkpoint, whole = _from_json(body, lines)
-            except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError):
+                found = _from_json(body, lines)
+            except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError):
                 raise CheckpointUnusable("its last good line is no checkpoint") from None
-            # Nothing is appended to half a line.
-            return checkpoint, whole if data.endswith(b"\n") else None
-    raise CheckpointUnusable("none of its lines has the right checksum")
+            if found is not None:
+                checkpoint, whole = found
+                # Nothing is appended to half a line.
+                return checkpoint, whole if data.endswith(b"\n") else None
+    raise CheckpointUnusable("none of its lines has the right checksum and goes by one that has")
 
 
 def _line(found: dict[str, object]) -> tuple[bytes, int]:
@@ -206,13 +208,18 @@ def _changed(sums: dict[str, str], before: dict[str, str]) -> dict[str, str]:
     return {time: usd for time, usd in sums.items() if before.get(time) != usd}
 
 
-def _from_json(body: bytes, lines: Sequence[bytes]) -> tuple[Checkpoint, _Whole]:
-    """The checkpoint of a line's body, and the whole one that it changes, which may be itself."""
+def _from_json(body: bytes, lines: Sequence[bytes]) -> tuple[Checkpoint, _Whole] | None:
+    """The checkpoint of a line's body, and the whole one that it changes, which may be itself.
+
+    None where that is not there. Raises CheckpointUnusable, and all that a wrong body may raise.
+    """
     found = json.loads(body)
     if found["version"] not in (1, VERSION):
         raise CheckpointUnusable(f"version {found['version']} is not known to this program")
     crc = found.get("since", crc32(body))
     whole = _whole(crc, lines)
+    if whole is None:
+        return None
     tally = Tally(found["hours_from"])
     tally.size = found["size"]
     tally.lines = found["lines"]
@@ -228,11 +235,11 @@ def _from_json(body: bytes, lines: Sequence[bytes]) -> tuple[Checkpoint, _Whole]
     return Checkpoint(tally, found["crc"], found["has_holds"]), whole
 
 
-def _whole(crc: int, lines: Sequence[bytes]) -> _Whole:
-    """The whole checkpoint whose line has that CRC-32. Raises CheckpointUnusable."""
+def _whole(crc: int, lines: Sequence[bytes]) -> _Whole | None:
+    """The whole checkpoint whose line has that CRC-32."""
     for line in lines:
         if line.startswith(b"%s%d," % (_HEAD, crc)) and (body := _checked_body(line)) is not None:
             found = json.loads(body)
             if "since" not in found:
                 return _Whole(crc, len(line) + 1, found["days"], found["hours"])
-    raise CheckpointUnusable("its last good line is a change of one that is not there")
+    return None

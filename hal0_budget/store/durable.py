@@ -95,7 +95,7 @@ def sync(path: Path) -> None:
 
 def make_dirs(path: Path) -> None:
     """Make a folder and those above it where missing, each durable before the next."""
-    if os.path.isdir(path):
+    if path.is_dir():
         return
     make_dirs(path.parent)
     try:
@@ -146,7 +146,7 @@ def replace(path: Path, data: bytes, suffix: str = ".new") -> None:
 
 def _give_to_owner_of(folder: Path, fd: int) -> None:
     """Give what root made to the owner of its folder, lest root's `show` lock the agent's user out."""
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and os.fstat(fd).st_uid == 0:
         owner = os.stat(folder)
         if owner.st_uid != 0:
             # Refused where the file system does not know that owner.

@@ -11,11 +11,11 @@ import json
 import os
 import re
 from collections.abc import Collection
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from hal0_budget.money import EXACT, ZERO, checked_usd, plain, total
 from hal0_budget.store.durable import opened, replace, size_of, sync_dir, write_whole
@@ -28,6 +28,10 @@ _KEPT_CLOSED = 100
 
 # A block of a look, and the longest line: one that fills a block is refused unread.
 _BLOCK = 256 * 1024
+
+# So many of the journal's first bytes tell it from one that was shortened in its place: that begins with
+# another line, and may have the number of the file that was there before.
+_BEGINNING = 256
 
 # A reader that finds so many bytes new has been waiting for others that reserve.
 _MANY = 2048
@@ -102,6 +106,7 @@ class Holds:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = (0, 0)
+        self._beginning = b""
         self._size = self._lines = 0
         self._soonest = _NEVER
         self._forget()
@@ -116,12 +121,31 @@ class Holds:
 
     def _read(self, fd: int) -> None:
         status = os.fstat(fd)
-        if (status.st_dev, status.st_ino) != self._file or status.st_size < self._size:
+        file = status.st_dev, status.st_ino
+        if (
+            file != self._file
+            or status.st_size < self._size
+            or os.pread(fd, len(self._beginning), 0) != self._beginning
+        ):
             self._forget()
-            self._file = status.st_dev, status.st_ino
+            self._file = file
         self.exists = True
-        while self._take_block(fd):
-            pass
+        try:
+            while self._take_block(fd):
+                pass
+        except HoldsDamaged:
+            raise
+        except BaseException:
+            # Half a block may be taken, and is not to be taken for known.
+            self._forget()
+            raise
+        if len(self._beginning) < _BEGINNING:
+            self._beginning = os.pread(fd, min(_BEGINNING, self._size), 0)
+
+    @property
+    def position(self) -> tuple[object, ...]:
+        """Which journal was read, and how far."""
+        return self._file, self._beginning, self._size
 
     def held(self, now: datetime, settled: Collection[str]) -> Decimal:
         """USD that open holds set aside, but for those that were `settled` behind the journal's back.
@@ -160,9 +184,11 @@ class Holds:
         with ExitStack() as stack:
             fd = self.write(stack, *entries)
             os.fsync(fd)
-            # What was damaged before does not undo what was just written; the next look says it.
-            with suppress(HoldsDamaged):
+            try:
                 self._read(fd)
+            except HoldsDamaged:
+                # What was damaged before does not undo what was just written; the next look says it.
+                return
         if self._size > _LONGEST and self._lines > 2 * (len(self._open) + _KEPT_CLOSED):
             self._compact()
 
@@ -196,6 +222,7 @@ class Holds:
         # No open hold expires before this: looking at each of them every time would not stay flat.
         self._soonest = _NEVER
         self._file = (0, 0)
+        self._beginning = b""
         self._size = self._lines = 0
 
     def _take_block(self, fd: int) -> bool:
@@ -207,25 +234,25 @@ class Holds:
             raise HoldsDamaged(f"line {self._lines + 1} is longer than {_BLOCK} bytes")
         lines = _plain_lines(whole) if len(whole) > _MANY else None
         if lines is None:
-            for line in whole.split(b"\n")[:-1]:
-                self._lines += 1
-                self._take(line)
+            for number, line in enumerate(whole.split(b"\n")[:-1], start=self._lines + 1):
+                self._take(line, number)
         else:
-            self._lines += len(lines)
             self._take_plain(lines)
+        self._lines += whole.count(b"\n")
         self._size += len(whole)
         return len(block) == _BLOCK
 
-    def _take(self, line: bytes) -> None:
+    def _take(self, line: bytes, number: int) -> None:
         if is_blank(line):
             return
         try:
             entry = parse_entry(line)
         except Unreadable as error:
-            raise HoldsDamaged(f"line {self._lines} is unreadable: {error}") from None
+            raise HoldsDamaged(f"line {number} is unreadable: {error}") from None
         if isinstance(entry, Closing):
             self._close(entry)
-        elif self._is_new(entry.hold_id):
+        elif entry.hold_id not in self._open and entry.hold_id not in self.closed:
+            # Else it was taken before: the lines before a damaged one are read again every time.
             self._open[entry.hold_id] = entry
             self._soonest = min(self._soonest, entry.expires)
             self.total = EXACT.add(self.total, entry.usd)
@@ -244,10 +271,6 @@ class Holds:
             self._soonest = min(self._soonest, datetime.fromisoformat(min(ends)))
             self.total = EXACT.add(self.total, total(map(Decimal, amounts)))
 
-    def _is_new(self, hold_id: str) -> bool:
-        """False where it was taken before: the lines before a damaged one are read again every time."""
-        return hold_id not in self._open and hold_id not in self.closed
-
     def _close(self, closing: Closing) -> None:
         if closing.hold_id in self._open:
             self.total = EXACT.subtract(self.total, self._made(closing.hold_id).usd)
@@ -264,7 +287,7 @@ class Holds:
 def _plain_lines(block: bytes) -> list[tuple[str, ...]] | None:
     """The lines of a block, taken apart as `_PLAIN` does; None where one of them is not plain."""
     found: list[tuple[str, ...]] = re.findall(_PLAIN, block.decode("latin-1"), re.MULTILINE | re.ASCII)
-    hours = {line[3] for line in found} | {line[4][:13] for line in found} - {""}
+    hours = {line[3] for line in found} | {line[4][:13] for line in found}
     return found if len(found) == block.count(b"\n") and all(map(is_hour, hours - {""})) else None
 
 
@@ -272,26 +295,28 @@ def parse_entry(line: bytes) -> Hold | Closing:
     """The hold or the closing that a line of the journal is. Raises Unreadable with the reason."""
     found = parse_object(line)
     try:
-        if "closed" in found:
-            return Closing(found["closed"], found["how"], found["request_id"])
-        return _hold(found)
+        return _closing(found) if "closed" in found else _hold(found)
     except (ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise Unreadable(f"neither a hold nor a closing: {error}") from None
 
 
+def _closing(found: dict[str, Any]) -> Closing:
+    hold_id, how, request_id = found["closed"], found["how"], found["request_id"]
+    if not (isinstance(hold_id, str) and how in get_args(Outcome) and isinstance(request_id, str | None)):
+        raise ValueError("what closes it is not told in words")
+    return Closing(hold_id, how, request_id)
+
+
 def _hold(found: dict[str, Any]) -> Hold:
+    hold_id, usd, surface, model = (found[key] for key in ("hold", "usd", "surface", "model"))
     ts, expires = datetime.fromisoformat(found["ts"]), datetime.fromisoformat(found["expires"])
     if ts.tzinfo is None or expires.tzinfo is None:
         raise ValueError("a time without offset")
-    return Hold(
-        found["hold"],
-        checked_usd(found["usd"]),
-        ts,
-        expires,
-        found["on_expiry"],
-        found["surface"],
-        found["model"],
-    )
+    if not all(isinstance(text, str) for text in (hold_id, surface, model)):
+        raise ValueError("a name that is no text")
+    if not isinstance(usd, Decimal) or found["on_expiry"] not in get_args(OnExpiry):
+        raise ValueError("usd is not a number, or on_expiry not what can be done")
+    return Hold(hold_id, checked_usd(usd), ts, expires, found["on_expiry"], surface, model)
 
 
 def _time_text(time: datetime) -> str:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from hal0_budget.errors import LedgerDamaged, LockTimeout
 from hal0_budget.store.checkpoint import Checkpoint, CheckpointLog, CheckpointUnusable
 from hal0_budget.store.durable import NotRegular, opened, size_of
-from hal0_budget.store.holds import Hold, Holds, HoldsDamaged
+from hal0_budget.store.holds import Closing, Hold, Holds, HoldsDamaged
 from hal0_budget.store.layout import LOCK
 from hal0_budget.store.lock import Lock
 from hal0_budget.store.tally import BadLine, Tally
@@ -90,8 +90,12 @@ class Ledger:
         reading, fresh = self.look(now)
         # The journal of holds must hear of settled ones before a checkpoint passes their rows.
         if fresh is not None and not fresh.tally.settled:
-            with suppress(OSError, LockTimeout), self.lock.held(0):
-                self._save_if_newer(fresh)
+            seen = self.holds.position
+            with suppress(OSError, LockTimeout, HoldsDamaged), self.lock.held(0):
+                self.holds.read()
+                # A hold that came meanwhile may be settled by a row that was read as one of no hold.
+                if self.holds.position == seen:
+                    self._save_if_newer(fresh)
         return reading
 
     def open_holds(self, now: datetime) -> tuple[Hold, ...]:
@@ -134,6 +138,16 @@ class Ledger:
         except (NotRegular, NotALedger) as error:
             damage = error.strerror if isinstance(error, NotRegular) else str(error)
         return Reading(self.path, tally, self.holds.held(now, tally.settled), damage), fresh
+
+    def keep(self, fresh: Checkpoint) -> None:
+        """Save a checkpoint, once the journal knows which holds the rows that it passes have settled.
+
+        The caller holds the lock. Raises OSError where the journal cannot be told.
+        """
+        if settled := sorted(fresh.tally.settled):
+            self.holds.append(*(Closing(hold_id, "settled") for hold_id in settled))
+        with suppress(OSError):
+            self.checkpoint.save(fresh)
 
     def _read_holds(self, mark: Checkpoint | None) -> str | None:
         """Take what the journal of holds has gained; what is wrong with it, if anything."""

@@ -16,12 +16,13 @@ DEFAULT_TIMEOUT = 5.0
 
 # Who comes asks at ever longer pauses, so that a short wait stays short. Where many want the lock a wait
 # takes as long as the one before: past so much of that the pauses shrink fast, and who has waited longest
-# is next.
+# is next. A wait of seconds is for one that is stuck, and asking for it often would only slow it down.
 _SHORTEST = 0.0005
 _LONGEST = 0.06
 _NEXT = 0.001
 _SHARE = 0.7
 _STEEPNESS = 40
+_USUAL = 0.5
 
 
 class Lock:
@@ -53,7 +54,7 @@ class Lock:
 
     def _wait_for(self, fd: int, deadline: float, timeout: float) -> None:
         begin = now = time.monotonic()
-        turn = max(_LONGEST, _SHARE * self._waited)
+        turn = max(_LONGEST, _SHARE * min(self._waited, _USUAL))
         while not _taken(fd):
             left = deadline - now
             if not left > 0:  # nor for a timeout of nan
@@ -71,8 +72,8 @@ class Lock:
 def _pause(waited: float, turn: float) -> float:
     """Seconds until whoever has waited so many seconds, and expects the lock after `turn`, asks again."""
     if waited < turn:
-        return max(_SHORTEST, min(waited, _LONGEST, turn - waited))
-    return max(_NEXT, _LONGEST * (turn / waited) ** _STEEPNESS)
+        return max(_SHORTEST, min(waited, _LONGEST))
+    return max(_NEXT, _NEXT * waited / _USUAL, _LONGEST * (turn / waited) ** _STEEPNESS)
 
 
 def _taken(fd: int) -> bool:

@@ -31,6 +31,7 @@ class PersonaFile(NamedTuple):
     """A persona file as it was read: its exact text, the document, and which file it was.
 
     `warnings` has a sentence for each cap that is misspelt, or stands in a table that is not the budget.
+    `is_settled` says that a later write will show in its identity.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class PersonaFile(NamedTuple):
     document: Mapping[str, Any]
     identity: tuple[int, int, int, int]
     warnings: tuple[str, ...]
+    is_settled: bool
 
     @property
     def table(self) -> Mapping[str, Any]:
@@ -68,11 +70,12 @@ def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> 
     """
     path = home.persona_file(persona) if known is None else known.path
     try:
-        if known is not None and identity_of(os.stat(path)) == known.identity and _is_settled(known.identity):
+        if known is not None and known.is_settled and identity_of(os.stat(path)) == known.identity:
             return known
         # Operators link persona files from elsewhere; what the link names must still be a file.
         with opened(Path(os.path.realpath(path)) if os.path.islink(path) else path, os.O_RDONLY) as fd:
             identity = identity_of(os.fstat(fd))
+            is_settled = time.time_ns() - identity[3] > _CLOCK_TICK_NS
             # Not by its size, which may have grown: the beginning of a file has fewer caps.
             data = os.read(fd, MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
@@ -86,7 +89,7 @@ def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> 
     except UnicodeDecodeError as error:
         raise PersonaMalformed(f"{path}: not UTF-8 at byte {error.start}", path=str(path)) from None
     document = _parse(path, text, persona)
-    return PersonaFile(path, text, document, identity, _warnings(path, document))
+    return PersonaFile(path, text, document, identity, _warnings(path, document), is_settled)
 
 
 def parse_document(text: str) -> dict[str, Any]:
@@ -119,11 +122,6 @@ def _refuse_huge_integers(value: object, key: str = "") -> None:
     elif isinstance(value, list):
         for item in value:
             _refuse_huge_integers(item, key)
-
-
-def _is_settled(identity: tuple[int, int, int, int]) -> bool:
-    """Whether a file was last written long enough ago for a later write to show in its times."""
-    return time.time_ns() - identity[3] > _CLOCK_TICK_NS
 
 
 def _parse(path: Path, text: str, persona: str) -> dict[str, Any]:

@@ -40,7 +40,10 @@ def writing(ledger: Ledger, now: datetime, lock_timeout: float) -> Iterator[Writ
 
 
 class Writer:
-    """The ledger, the journal of holds and the index of one persona, while the lock is held."""
+    """The ledger, the journal of holds and the index of one persona, while the lock is held.
+
+    Only `sync_holds` comes after that.
+    """
 
     def __init__(self, ledger: Ledger, now: datetime, stack: ExitStack) -> None:
         self._ledger = ledger
@@ -62,10 +65,7 @@ class Writer:
         """
         reading, fresh = self._ledger.look(self._now)
         if fresh is not None:
-            if settled := sorted(fresh.tally.settled):
-                self.holds.append(*(Closing(hold_id, "settled") for hold_id in settled))
-            with suppress(OSError):
-                self._ledger.checkpoint.save(fresh)
+            self._ledger.keep(fresh)
         return reading
 
     def find(self, request_id: str) -> list[Row]:
@@ -162,6 +162,8 @@ class Writer:
             if seal := _seal(fd):
                 write_whole(fd, seal)
             os.fsync(fd)
+            if not _is_named(path, fd):
+                raise WriteFailed(f"{path}: replaced while it was synced; nothing was acknowledged")
 
 
 def _write_rows(path: Path, fd: int, seal: bytes, rows: bytes) -> None:
