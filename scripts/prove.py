@@ -76,16 +76,18 @@ def rows(page: str, table: Table) -> str:
 
 
 def main() -> int:
-    """Run the proofs; 0 where every promise is kept."""
+    """Run the proofs, or those that are named; 0 where every promise is kept, times included."""
     table = Table()
     code = pytest.main(["--prove", "-m", "promise", "-q", *sys.argv[1:]], plugins=[table])
     page = PAGE.read_text()
     text = rows(page, table)
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, Linux {platform.release()}"
-    head = f"`make prove` on {datetime.now(UTC):%Y-%m-%d}, {machine}:\n\n"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    machine = f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}"
+    command = "make prove" if not sys.argv[1:] else f"scripts/prove.py {' '.join(sys.argv[1:])}"
+    head = f"`{command}` on {datetime.now(UTC):%Y-%m-%d}, {machine}, Linux {platform.release()}:\n\n"
     PAGE.write_text(page.split(MARK)[0] + MARK + head + text.removeprefix(MARK))
     print(text)
-    return int(code)
+    return int(code) or bool(table.missed)
 
 
 if __name__ == "__main__":
