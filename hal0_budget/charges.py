@@ -53,11 +53,11 @@ class Charge(NamedTuple):
             request_id,
             self.cost_source,
             self.hold_id,
+            price=self.price,
         )
         if self.tokens is None:
             return row
         return row._replace(
-            price=self.price,
             input_tokens=self.tokens.input,
             cache_read_tokens=self.tokens.cache_read,
             cache_write_tokens=self.tokens.cache_write + self.tokens.cache_write_1h,

@@ -128,9 +128,7 @@ def one_cost(first: Decimal | None, second: Decimal | None) -> Decimal | None:
 
 def _cost(body: Mapping[str, Any], usage: Mapping[str, Any], besides: list[str]) -> Decimal | None:
     """The cost of the whole call; None where the reply does not state all of it."""
-    cost = cost_of(usage.get("cost"), "usage.cost")
-    if cost is not None:
-        one_cost(cost, cost_of(body.get("cost"), "cost"))
+    cost = one_cost(cost_of(usage.get("cost"), "usage.cost"), cost_of(body.get("cost"), "cost"))
     is_byok = usage.get("is_byok") or False
     if not isinstance(is_byok, bool):
         raise InvalidReply("usage.is_byok is neither true nor false")

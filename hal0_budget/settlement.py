@@ -15,10 +15,13 @@ from hal0_budget.reply import Reply
 
 
 class Fallback(NamedTuple):
-    """What to book, in USD, where a reply does not tell: what the call did cost, or an estimate."""
+    """What to book, in USD, where a reply does not tell: what the call did cost, or an estimate, and what
+    that was priced at.
+    """
 
     cost: Decimal | None = None
     estimate: Decimal | None = None
+    price: str | None = None
 
 
 def charge_of(
@@ -66,9 +69,10 @@ def _priced(reply: Reply, charge: Charge, prices: Callable[[], PriceList], at: d
 
 
 def _booked(charge: Charge, why: BudgetError, fallback: Fallback) -> tuple[Charge, str]:
+    said = why.message if charge.model in why.message else f"{why.message} (model {charge.model})"
     if fallback.cost is not None:
-        return charge._replace(cost=fallback.cost), f"{why.message}; the cost given is booked"
+        return charge._replace(cost=fallback.cost), f"{said}; the cost given is booked"
     if fallback.estimate is not None:
-        booked = charge._replace(cost=fallback.estimate, cost_source="estimated")
-        return booked, f"{why.message}; the estimate is booked"
-    raise PriceUnknown(f"{why.message}; say what to book with --cost or --estimate", **why.details)
+        booked = charge._replace(cost=fallback.estimate, cost_source="estimated", price=fallback.price)
+        return booked, f"{said}; the estimate is booked"
+    raise PriceUnknown(f"{said}; say what to book with --cost or --estimate", **why.details)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from decimal import Decimal
 from pathlib import Path
@@ -113,7 +114,30 @@ def test_run_books_the_priced_estimate_where_nothing_tells(cli: Cli, ledger: Pat
     text = ledger.read_text()
     assert '"cost_usd":0.006,' in text
     assert '"model":"gpt-4.1"' in text
-    assert '"cost_source":"estimated"' in text
+    assert '"cost_source":"estimated","hold_id"' in text
+    assert '"price":"input 2, output 8 USD/Mtok; litellm.json"' in text
+    assert cli("run", "hermes", *GPT, "--from-stdout", "--", "true").returncode == 0
+    assert ledger.read_text().count('"price":"input 2, output 8 USD/Mtok; litellm.json"') == 2
+
+
+def test_run_that_is_blocked_says_what_would_fit(cli: Cli, ledger: Path) -> None:
+    cli("set", "hermes", "--daily", "0.004")
+    done = cli("run", "hermes", *GPT, "--json", "--", "echo", "started")
+    answer = json.loads(done.stdout)
+    assert done.returncode == 20
+    assert (answer["verdict"], answer["max_output_tokens"]) == ("block", 250)
+    done = cli("run", "hermes", *GPT, "--", "echo", "started")
+    assert (done.returncode, done.stdout) == (20, "")
+    assert "at most 250 output tokens fit" in done.stderr
+    assert not ledger.exists()
+
+
+def test_run_prices_the_reply_by_the_document_that_is_named(bare: Cli, ledger: Path) -> None:
+    reply = str(SAMPLES / "responses" / "openai-chat.json")
+    options = ("--estimate", "0.05", "--model", "gpt-4.1", "--from-stdout", "--prices", LITELLM)
+    done = bare("run", "hermes", *options, "--", "cat", reply)
+    assert done.returncode == 0, done.stderr
+    assert '"cost_source":"priced"' in ledger.read_text()
 
 
 @pytest.mark.parametrize(
@@ -204,6 +228,7 @@ def test_without_prices_a_reply_is_charged_what_it_states_or_refused(bare: Cli, 
     assert done.returncode == 65
     assert INSTALL in done.stderr
     assert "openai-chat.json" in done.stderr
+    assert "(model gpt-4.1" in done.stderr
     assert not ledger.exists()
     assert bare("charge", "hermes", "--from-response", str(replies / "openrouter-chat.json")).returncode == 0
 

@@ -23,13 +23,18 @@ class Estimate(NamedTuple):
     price: Price | None = None
     tokens: Tokens = Tokens()
 
+    @property
+    def told(self) -> str | None:
+        """What the tokens are priced at, and by whom; None where the estimate was simply told."""
+        return None if self.price is None else self.price.told(self.tokens)
+
     def body(self, statement: Statement) -> dict[str, Any]:
         """What it adds to the answer of a gate: nothing where the estimate was simply told."""
         if self.price is None:
             return {}
         return {
             "estimate_usd": self.usd,
-            "price": self.price.told(self.tokens),
+            "price": self.told,
             "max_output_tokens": self._most(statement),
         }
 
@@ -39,7 +44,7 @@ class Estimate(NamedTuple):
             return []
         most = self._most(statement)
         fits = "any number of output tokens fits" if most is None else f"at most {most} output tokens fit"
-        return [f"estimate {dollars(self.usd)} ({self.price.told(self.tokens)}): {fits}"]
+        return [f"estimate {dollars(self.usd)} ({self.told}): {fits}"]
 
     def _most(self, statement: Statement) -> int | None:
         """The most output tokens that fit every cap; None where none binds."""

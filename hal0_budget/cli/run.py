@@ -10,9 +10,10 @@ import typer
 
 from hal0_budget.account import UNKNOWN, Account
 from hal0_budget.charges import Charge
-from hal0_budget.cli.answer import BLOCK, decision_line
+from hal0_budget.cli.answer import BLOCK, decision_body, decision_line
 from hal0_budget.cli.options import (
     Agent,
+    AsJson,
     InputTokens,
     LockWait,
     Model,
@@ -65,25 +66,32 @@ def run(
     root: Root = None,
     personas_dir: PersonasDir = None,
     agent: Agent = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Result:
     """Reserve, run a command, and charge what it did cost.
 
     The command has our streams, and its exit code is passed on. It is never started when the estimate is
-    blocked (20) or cannot be judged (64 and above). With --from-stdout its output passes through untouched
+    blocked (20) or cannot be judged (64 and above); then alone --json answers, for else stdout is the
+    command's. With --from-stdout its output passes through untouched
     and is read as the provider's reply. Where nothing tells what the call did cost, the estimate is booked
     and marked as estimated; an error of the provider's gives it back.
     """
     if from_stdout and cost_file is not None:
         raise UsageError("--from-stdout and --cost-file both say what the call did cost; leave one out")
     account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
-    expected = estimate_of(estimate, model, input_tokens, output_tokens, prices)
+    # Prices are for the reply as well.
+    for_estimate = None if from_stdout and estimate is not None else prices
+    expected = estimate_of(estimate, model, input_tokens, output_tokens, for_estimate)
     costs = CostFile(Path(cost_file)) if cost_file else None
     copy = Copy(MAX_REPLY) if from_stdout else None
     decision, hold = account.reserve(expected.usd, ttl=ttl_of(ttl), surface=surface, model=model or UNKNOWN)
     if hold is None:
         return Result(
-            {}, notes=[decision_line(decision)], warnings=decision.statement.warnings, exit_code=BLOCK
+            {**decision_body(decision), **expected.body(decision.statement)},
+            notes=[decision_line(decision), *expected.note(decision.statement)],
+            warnings=decision.statement.warnings,
+            exit_code=BLOCK,
         )
     if decision.verdict.level == "warn" and not quiet:
         complain(decision_line(decision))
@@ -94,9 +102,10 @@ def run(
         return Result({}, errors=[str(error)], exit_code=error.exit_code)
     try:
         if copy is not None:
-            charge, doubt = _from_reply(hold, copy.kept(), prices, model)
+            fallback = Fallback(estimate=hold.usd, price=expected.told)
+            charge, doubt = _from_reply(hold, copy.kept(), prices, model, fallback)
         else:
-            charge, doubt = _from_file(hold, costs)
+            charge, doubt = _from_file(hold, costs, expected.told)
     except ProviderError as error:
         return _given_back(account, hold, error.message, code)
     return _settled(account, hold, charge, doubt, code)
@@ -128,9 +137,9 @@ def _settled(account: Account, hold: Hold, charge: Charge, doubt: list[str], cod
     return Result({}, notes=notes, errors=doubt, exit_code=code)
 
 
-def _from_file(hold: Hold, costs: CostFile | None) -> tuple[Charge, list[str]]:
-    """The charge that the cost file tells, else the estimate; and why it is that."""
-    estimated = Charge(hold.usd, hold.model, cost_source="estimated")
+def _from_file(hold: Hold, costs: CostFile | None, price: str | None) -> tuple[Charge, list[str]]:
+    """The charge that the cost file tells, else the estimate, priced at `price`; and why it is that."""
+    estimated = Charge(hold.usd, hold.model, cost_source="estimated", price=price)
     if costs is None:
         return estimated, []
     text = costs.text()
@@ -142,16 +151,17 @@ def _from_file(hold: Hold, costs: CostFile | None) -> tuple[Charge, list[str]]:
         return estimated, [f"{costs.path}: {error}; the estimate of {dollars(hold.usd)} is booked"]
 
 
-def _from_reply(hold: Hold, data: bytes, prices: str | None, model: str | None) -> tuple[Charge, list[str]]:
+def _from_reply(
+    hold: Hold, data: bytes, prices: str | None, model: str | None, fallback: Fallback
+) -> tuple[Charge, list[str]]:
     """The charge that the reply on stdout tells, else the estimate; and why it is that.
 
     Raises ProviderError.
     """
-    fallback = Fallback(estimate=hold.usd)
     try:
         charge, why = charge_of(read_reply(data), lambda: prices_of(prices), utc_now(), model, fallback)
     except InvalidReply as error:
-        charge = Charge(hold.usd, hold.model, cost_source="estimated")
+        charge = Charge(hold.usd, hold.model, cost_source="estimated", price=fallback.price)
         why = f"{error.message}; the estimate is booked"
     return charge, [] if why is None else [f"stdout: {why}"]
 
