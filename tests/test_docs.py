@@ -113,11 +113,15 @@ def test_every_variable_and_file_is_documented() -> None:
     everything = "".join(TEXT.values())
     for name in (options.ENV_ROOT, options.ENV_PERSONAS_DIR, options.ENV_AGENT):
         assert f"`{name}`" in TEXT["files.md"] or f"{name}," in TEXT["files.md"]
-    for name in ("spend.jsonl", "spend.checkpoint", "spend.lock", "active.txt"):
-        assert name in TEXT["files.md"]
     source = "".join(path.read_text() for path in (PROJECT / "hal0_budget").rglob("*.py"))
-    for variable in re.findall(r'environ\.get\("(\w+)"\)', source):
-        assert variable in everything
+    files = {*re.findall(r'"(spend\.\w+)"', source), "active.txt", "PERSONA.toml"}
+    endings = set(re.findall(r'\.name\}(\.\w+)["{]', source))
+    assert {"spend.lock", "spend.holds", "spend.index", "spend.summary"} <= files
+    assert {".bak", ".new", ".unreadable"} <= endings
+    assert not [name for name in (*files, *endings) if name not in TEXT["files.md"]]
+    variables = set(re.findall(r'environ\.get\("(\w+)"', source))
+    assert {"NO_COLOR", "TERM"} <= variables
+    assert not [name for name in variables if name not in everything]
 
 
 def test_every_name_of_the_library_is_documented_and_importable() -> None:

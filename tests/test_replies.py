@@ -221,6 +221,7 @@ def test_tier_is_named_unless_it_is_the_standard_one(body: dict[str, Any], tier:
         (chat(two(9, -9, cost=0.5)), "0.5"),
         (chat(two(9, 9, cost_in_usd_ticks=37756000, num_sources_used=5)), "0.0037756"),
         (messages(io(1, 1, cost=0.5)), "0.5"),
+        (chat(two(1, 1), cost=0.5), "0.5"),
         (responses(io(1, 1, cost=0.5), output=[{"type": "web_search_call"}]), "0.5"),
     ],
 )
@@ -246,6 +247,8 @@ def test_two_places_that_state_one_cost_agree_or_are_refused() -> None:
     assert read(chat(two(1, 1, cost=0.5), cost=0.5)).cost == Decimal("0.5")
     with pytest.raises(InvalidReply, match=r"two costs, 0\.5 and 0\.6"):
         read(chat(two(1, 1, cost=0.5), cost=0.6))
+    with pytest.raises(InvalidReply, match="cost is no cost: negative"):
+        read(chat(two(1, 1), cost=-0.5))
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,6 @@ def spending(home: Home) -> Report:
     return report(home, since="7d", until="today", by=("day", "model"), clock=lambda: NOON)
 
 
-SAYS = ("both included (7 days), UTC", "6 calls, 1 voided", "$1.2500", "2026-05-29", "openai/gpt-4.1")
 FORMATS: tuple[Format, ...] = ("plain", "table", "markdown", "html")
 
 

@@ -26,7 +26,7 @@ def read_batch(name: str, persona: str) -> tuple[Charge, ...]:
     """The charges of a file, or of stdin for `-`. Raises InvalidCharge that names every bad line.
 
     A line is an object with `cost_usd` and `model`, and where known `surface`, `request_id`, `ts`;
-    a row of a ledger is one. A line without a request id gets one made of the file and its place in
+    a row as hal0 writes it is one. A line without a request id gets one made of the file and its place in
     it, so that the same file is never charged twice.
     """
     try:
