@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
+from functools import partial
 from typing import NamedTuple
 
 from hal0_budget.dates import Calendar, Span, day_at, span_of
@@ -126,11 +127,12 @@ def _of_persona(
         file = read_persona(home, persona)
         budget = file.budget()
         ledger = Ledger(home.spend_dir(persona))
-        reading = ledger.read(now)
+        tell = partial(progress, persona)
+        reading = ledger.read(now, tell)
         if reading.damage is not None:
             reading.sound()
         statement = statement_of(file, budget, reading, now)
-        _feed(spending, ledger, reading, calendar, lambda done: progress(persona, done, reading.tally.size))
+        _feed(spending, ledger, reading, calendar, lambda done: tell(done, reading.tally.size))
     except OSError as error:
         raise from_os_error(error) from error
     usage = Usage({state.window: state.spent or ZERO for state in statement.windows}, reading.held)

@@ -6,12 +6,15 @@ import os
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from hal0_budget import Home, Row
 from hal0_budget.cli import progress
 from hal0_budget.forecast import pace_of, reached_at
-from tests.conftest import NOON
+from tests.conftest import COMMAND, NOON, Cli
+from tests.screens import Terminal
 
 
 def test_reading_that_takes_a_while_shows_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,6 +32,45 @@ def test_reading_that_takes_a_while_shows_a_bar_on_a_terminal(monkeypatch: pytes
             tell("nobody", 50, 100)
         assert drained(ours) == b""
     os.close(ours)
+
+
+def on_terminal(cli: Cli, command: str) -> str:
+    """What a command, which must succeed, writes to a terminal."""
+    terminal = Terminal(cli, (str(COMMAND), *command.split()), 100, 30)
+    try:
+        while terminal.process.poll() is None:
+            terminal.read()
+        terminal.read()
+        assert terminal.process.returncode == 0
+        return terminal.written
+    finally:
+        terminal.close()
+
+
+def rows(home: Home, count: int) -> None:
+    """A ledger of so many rows."""
+    path = home.spend_dir("hermes") / "spend.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(Row(NOON, "hermes", "cli", "m", Decimal("0.01"), "r").line() * count)
+
+
+@pytest.mark.parametrize("command", ["report hermes --since 2026-01-01", "simulate hermes --daily 1"])
+@pytest.mark.parametrize("count", [10, 400_000], ids=["short", "long"])
+def test_command_that_takes_a_while_shows_a_bar(command: str, count: int, cli: Cli, home: Home) -> None:
+    """Already in its first scan, before anything is known of the ledger."""
+    rows(home, count)
+    written = on_terminal(cli, command)
+    assert ("reading hermes" in written) == (count > 10)
+    assert "$" in written
+
+
+@pytest.mark.parametrize("count", [10, 60_000], ids=["short", "long"])
+def test_batch_that_takes_a_while_shows_a_bar(count: int, cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "batch"
+    path.write_text("".join(f'{{"cost_usd":0.01,"model":"m","request_id":"r{n}"}}\n' for n in range(count)))
+    written = on_terminal(cli, f"charge hermes --batch {path}")
+    assert ("charging" in written) == (count > 10)
+    assert f"{count} calls" in written
 
 
 def drained(terminal: int) -> bytes:

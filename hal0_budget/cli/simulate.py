@@ -20,7 +20,7 @@ from hal0_budget.cli.caps import (
     changes_of,
 )
 from hal0_budget.cli.options import Agent, AsJson, Persona, PersonasDir, Quiet, Root, home_of
-from hal0_budget.cli.progress import tracked
+from hal0_budget.cli.progress import reading
 from hal0_budget.cli.render import Result
 from hal0_budget.dates import FORMS, span_of
 from hal0_budget.money import dollars, percent
@@ -66,16 +66,17 @@ def simulate(
     }  # fmt: skip
     now = utc_now()
     span = span_of(since, until, now)
-    found = replayed(
-        home_of(root, personas_dir, agent),
-        persona,
-        changes_of(caps, hard_cap, warn_at),
-        replace=replace,
-        since=span.first,
-        until=span.last,
-        now=now,
-        progress=partial(tracked, what="replaying"),
-    )
+    with reading() as progress:
+        found = replayed(
+            home_of(root, personas_dir, agent),
+            persona,
+            changes_of(caps, hard_cap, warn_at),
+            replace=replace,
+            since=span.first,
+            until=span.last,
+            now=now,
+            progress=partial(progress, persona),
+        )
     return Result(data=_body(found), lines=list(_lines(found)), warnings=found.warnings)
 
 

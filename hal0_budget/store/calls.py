@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from hal0_budget.store.ledger import BLOCK
+from hal0_budget.store.ledger import BLOCK, Progress
 from hal0_budget.store.rows import Unreadable, is_hour, parse_row, plain_costs, plain_rows
-
-# Passes on the first bytes of the blocks to read, one by one, so that somebody may count them.
-Progress = Callable[[Sequence[int]], Iterator[int]]
 
 
 class Calls(NamedTuple):
@@ -32,13 +29,13 @@ class Calls(NamedTuple):
     sources: Sequence[str]
 
 
-def calls(fd: int, size: int, progress: Progress = iter) -> Iterator[Calls]:
+def calls(fd: int, size: int, progress: Progress) -> Iterator[Calls]:
     """The calls in the first `size` bytes of an open ledger: neither voids, nor what was voided.
 
     What is unreadable is passed over. Reads twice, first for the voids alone; memory grows with
     their number only. Raises OSError.
     """
-    voided = _voided(fd, size)
+    voided = _voided(fd, size, progress)
     number = 1
     for block in _blocks(fd, size, progress):
         lines, text = block.split(b"\n")[:-1], block.decode("latin-1")
@@ -95,10 +92,10 @@ def _row(line: bytes) -> tuple[str, ...] | None:
     return None
 
 
-def _voided(fd: int, size: int) -> Counter[str]:
+def _voided(fd: int, size: int, progress: Progress) -> Counter[str]:
     """How many rows of each request id were taken back."""
     found: Counter[str] = Counter()
-    for block in _blocks(fd, size, iter):
+    for block in _blocks(fd, size, progress):
         # A key that is written with escapes is the same key.
         if b'"voids"' not in block and b"\\" not in block:
             continue
@@ -114,7 +111,8 @@ def _voided(fd: int, size: int) -> Counter[str]:
 def _blocks(fd: int, size: int, progress: Progress) -> Iterator[bytes]:
     """The first `size` bytes of a file in blocks of whole lines; the last one may lack its newline."""
     rest = b""
-    for first in progress(range(0, size, BLOCK)):
+    for first in range(0, size, BLOCK):
+        progress(first, size)
         block = rest + os.pread(fd, min(BLOCK, size - first), first)
         end = block.rfind(b"\n") + 1
         rest = block[end:]

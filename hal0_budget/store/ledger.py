@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
@@ -30,6 +31,10 @@ LEDGER = "spend.jsonl"
 CHECKPOINT = "spend.checkpoint"
 HOLDS = "spend.holds"
 INDEX = "spend.index"
+
+
+# Told how many bytes of a file were read, and how many it has.
+Progress = Callable[[int, int], None]
 
 
 class NotALedger(Exception):
@@ -81,13 +86,13 @@ class Ledger:
         self.lock = Lock(spend_dir / LOCK)
         self.holds = Holds(spend_dir / HOLDS)
 
-    def read(self, now: datetime) -> Reading:
+    def read(self, now: datetime, progress: Progress | None = None) -> Reading:
         """What the ledger adds up to, and whether that can be relied on.
 
         Reads the rows that came after the checkpoint, or all where there is none, and refreshes
         the checkpoint where that is possible without waiting. Raises OSError.
         """
-        reading, fresh = self.look(now)
+        reading, fresh = self.look(now, progress)
         # The journal of holds must hear of settled ones before a checkpoint passes their rows.
         if fresh is not None and not fresh.tally.settled:
             seen = self.holds.position
@@ -104,7 +109,7 @@ class Ledger:
         ended = {hold.hold_id for hold in self.holds.expired(now) if hold.on_expiry == "release"} | settled
         return tuple(hold for hold in self.holds.open() if hold.hold_id not in ended)
 
-    def look(self, now: datetime) -> tuple[Reading, Checkpoint | None]:
+    def look(self, now: datetime, progress: Progress | None = None) -> tuple[Reading, Checkpoint | None]:
         """The reading, and the checkpoint that it is worth saving, if any. Writes nothing."""
         try:
             # Before the rest, which only grows: what is read next covers the mark.
@@ -126,7 +131,7 @@ class Ledger:
                 if not tally.knows_hours_of(now):
                     tally, covered = _recounted(fd, tally, now), -1
                 tally.watched = self.holds
-                fragment = scan(fd, tally)
+                fragment = scan(fd, tally, progress=progress)
                 told = mark is None or mark.has_holds == self.holds.exists
                 if damage is None and not (tally.size == covered and told):
                     tally.forget_hours_before(now)
@@ -181,9 +186,9 @@ def _recounted(fd: int, known: Tally, now: datetime) -> Tally:
     return tally
 
 
-def scan(fd: int, tally: Tally, until: int = sys.maxsize) -> bytes:
+def scan(fd: int, tally: Tally, until: int = sys.maxsize, progress: Progress | None = None) -> bytes:
     """Count the whole lines after those that `tally` has, up to the byte `until`; the fragment after
-    the last newline.
+    the last newline. `progress` is told of each block.
 
     Memory stays at one block, however long the file. Raises NotALedger where a line fills a block.
     """
@@ -196,6 +201,8 @@ def scan(fd: int, tally: Tally, until: int = sys.maxsize) -> bytes:
         end = block.rfind(b"\n") + 1
         if end:
             tally.take(block[:end])
+            if progress is not None:
+                progress(tally.size, size)
         elif len(block) == BLOCK:
             line = f"line {tally.lines + 1} (byte {tally.size})"
             raise NotALedger(f"{line} is longer than {BLOCK} bytes")
