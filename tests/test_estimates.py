@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SAMPLES, Cli
+from tests.test_faults import missing
 
 OPENROUTER, LITELLM = str(SAMPLES / "prices" / "openrouter.json"), str(SAMPLES / "prices" / "litellm.json")
 # 1,000 x 2 + 500 x 8 millionths of a dollar: $0.006
@@ -193,6 +196,15 @@ def test_reserve_and_run_need_an_estimate_too(
 
 def test_estimate_with_a_model_is_an_estimate(cli: Cli) -> None:
     assert "max_output_tokens" not in check(cli, "--estimate", "1", "--model", "whatever")
+
+
+def test_bundled_prices_are_read_without_the_network(cli: Cli, tmp_path: Path) -> None:
+    if shutil.which("strace") is None:
+        missing("strace")
+    log = tmp_path / "strace.log"
+    strace = ("strace", "-f", "-qq", "-o", str(log), "-e", "trace=%network")
+    assert cli("check", "hermes", *ONE, prefix=strace).returncode == 0
+    assert not re.findall(r"AF_INET|sendto", log.read_text())
 
 
 @pytest.fixture

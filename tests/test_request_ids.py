@@ -12,6 +12,8 @@ import pytest
 
 from hal0_budget import Account, BudgetError, Charge, Home
 from tests.conftest import NOON, Cli, put_ledger
+from tests.test_faults import Trace
+from tests.test_tears import hal0_sum
 
 COST = Decimal("0.25")
 
@@ -156,6 +158,7 @@ def test_voided_charge_is_taken_back_in_every_window(account: Account, ledger: P
     assert ledger.read_bytes().startswith(original)
     for window in ("hourly", "daily", "weekly", "monthly", "lifetime"):
         assert account.show().of(window).spent == Decimal("0.5")
+    assert hal0_sum(ledger.read_bytes()) == 0.5
 
 
 def test_void_of_nothing_of_a_void_and_twice_is_refused(account: Account) -> None:
@@ -186,6 +189,16 @@ def test_batch_records_all_or_nothing_and_never_twice(cli: Cli, ledger: Path, tm
     again = cli("charge", "hermes", "--batch", "-", input=batch.read_text())
     assert again.stdout == "charged $0.0000 to hermes: 0 calls, 2 more were on record already\n"
     assert len(ids_in(ledger)) == 2
+
+
+def test_batch_is_one_write_and_one_sync(cli: Cli, home: Home, ledger: Path, tmp_path: Path) -> None:
+    batch, trace = tmp_path / "calls.jsonl", Trace(cli, home, tmp_path / "strace.log")
+    batch.write_text("".join(f'{{"cost_usd":0.01,"model":"m","request_id":"r{n}"}}\n' for n in range(500)))
+    assert cli("charge", "hermes", "--cost", "1", "--model", "m").returncode == 0
+    assert trace("write,fsync", "charge", "hermes", "--batch", str(batch)).returncode == 0
+    to_ledger = [call.partition("(")[0] for call in trace.calls() if f"<{ledger}>" in call]
+    assert to_ledger == ["write", "fsync"]
+    assert len(ids_in(ledger)) == 501
 
 
 def test_batch_with_the_same_id_twice_is_one_row_or_a_conflict(account: Account, ledger: Path) -> None:

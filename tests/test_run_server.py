@@ -147,7 +147,7 @@ def test_answer_is_printed_and_its_tokens_are_charged(wrapper: Wrapper, ledger: 
 
 
 def test_streamed_answer_arrives_as_it_comes_and_is_charged_the_same(
-    wrapper: Wrapper, server: Server, ledger: Path
+    wrapper: Wrapper, server: Server, ledger: Path, cli: Cli
 ) -> None:
     wrapper.ask(stream=True, stream_options={"include_usage": True})
     with wrapper.start(wrapper.streamed) as process:
@@ -160,6 +160,9 @@ def test_streamed_answer_arrives_as_it_comes_and_is_charged_the_same(
     assert [(row["cost_usd"], row["request_id"]) for row in rows_of(ledger)] == [
         (Decimal("0.006"), "chatcmpl-1")
     ]
+    the_day_after = cli("report", "--since", "yesterday", "--by", "model,source")
+    assert "total $0.0060 in 1 call\n" in the_day_after.stdout
+    assert re.search(r"gpt-4\.1 +priced +\$0\.0060", the_day_after.stdout)
 
 
 def test_stream_that_was_not_asked_for_its_usage_books_the_estimate(
@@ -169,7 +172,7 @@ def test_stream_that_was_not_asked_for_its_usage_books_the_estimate(
     server.go.set()
     code, out, err = wrapper(wrapper.streamed)
     assert (code, out) == (0, "hello")
-    assert "the stream was cut before it said what was used; the estimate is booked" in err
+    assert "the stream was cut before it said what was used (model gpt-4.1); the estimate is booked" in err
     assert [(row["cost_usd"], row["cost_source"]) for row in rows_of(ledger)] == [
         (Decimal("0.05"), "estimated")
     ]
