@@ -6,7 +6,6 @@ import os
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -64,13 +63,18 @@ def test_command_that_takes_a_while_shows_a_bar(command: str, count: int, cli: C
     assert "$" in written
 
 
-@pytest.mark.parametrize("count", [10, 60_000], ids=["short", "long"])
-def test_batch_that_takes_a_while_shows_a_bar(count: int, cli: Cli, tmp_path: Path) -> None:
-    path = tmp_path / "batch"
-    path.write_text("".join(f'{{"cost_usd":0.01,"model":"m","request_id":"r{n}"}}\n' for n in range(count)))
-    written = on_terminal(cli, f"charge hermes --batch {path}")
-    assert ("charging" in written) == (count > 10)
-    assert f"{count} calls" in written
+def test_many_charges_show_a_bar_and_come_out_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        monkeypatch.setenv("TERM", "xterm")
+        for patience in (60, -1):
+            monkeypatch.setattr(progress, "_PATIENCE", patience)
+            assert list(progress.tracked(range(5), "charging")) == list(range(5))
+            assert (b"charging" in drained(ours)) == (patience < 0)
+        assert list(progress.tracked((), "charging")) == []
+        assert drained(ours) == b""
+    os.close(ours)
 
 
 def drained(terminal: int) -> bytes:
