@@ -240,6 +240,31 @@ def test_killed_run_leaves_its_money_held_or_booked_once_its_command_has_started
     proof.reached(f"run killed at {len(left)} of its {len(victim.calls)} calls: held or booked, once")
 
 
+@pytest.mark.promise(1)
+def test_killed_repair_loses_nothing_and_is_done_when_it_is_repeated(
+    cli: Cli, home: Home, ledger: Path, proof: Proof
+) -> None:
+    repair = ("verify", "hermes", "--repair")
+    assert cli(*OTHER).returncode == 0
+    with ledger.open("ab") as file:
+        file.write(b"no row\n")
+    assert cli(*CHARGE).returncode == 0
+    victim = Victim(home, repair)
+
+    def left_by(struck: Struck) -> bool:
+        assert struck.was_killed, struck
+        found = struck.home.spend_dir("hermes") / ledger.name
+        is_there = b"no row" in found.read_bytes()
+        assert Cli(struck.home.root)(*repair).returncode == 0, struck
+        assert state_of(struck.home) == (Decimal("0.8"), NOTHING), struck
+        assert {*found.with_name("spend.jsonl.unreadable").read_bytes().splitlines()} == {b"no row"}, struck
+        return is_there
+
+    left = victim.strike("signal=KILL", None if proof.is_full else WRITING, left_by)
+    assert {*left} == {True, False}, "no kill hit before it was done, or none after"
+    proof.reached(f"verify --repair killed at {len(left)} of its {len(victim.calls)} calls: nothing lost")
+
+
 @pytest.mark.promise(11)
 def test_killed_set_leaves_the_old_bytes_or_the_new(home: Home, proof: Proof) -> None:
     victim = Victim(home, SET)
