@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hal0_budget.budget import KEYS, Budget, BudgetValueError
 from hal0_budget.charges import Charge, checked_amount, checked_text
@@ -227,11 +227,10 @@ class Account:
             return self._revision(before, after)
 
     def _revision(self, before: PersonaFile, after: PersonaFile) -> Revision:
-        was, now_is = _legible(before.table), _legible(after.table)
         changes = {
-            key: (was.get(key), now_is.get(key))
+            key: (_legible(key, before.table.get(key)), after.table.get(key))
             for key in KEYS
-            if repr(was.get(key)) != repr(now_is.get(key))
+            if repr(before.table.get(key)) != repr(after.table.get(key))
         }
         budget, now = after.budget(), self.clock()
         reading = self._ledger.read(now)
@@ -269,18 +268,13 @@ class Account:
         return Decision(decide((scope,), estimate), statement)
 
 
-def _legible(table: Mapping[str, Any]) -> dict[str, object]:
-    """Our keys of a budget table; what no budget can hold is "invalid", as it may not be printable."""
-    found: dict[str, object] = {}
-    for key in KEYS:
-        if key in table:
-            try:
-                Budget.from_table({key: table[key]})
-            except BudgetValueError:
-                found[key] = "invalid"
-            else:
-                found[key] = table[key]
-    return found
+def _legible(key: str, value: object) -> object:
+    """The value of a key of a budget table; "invalid" where no budget can hold it: not all can be printed."""
+    try:
+        Budget.from_table({} if value is None else {key: value})
+    except BudgetValueError:
+        return "invalid"
+    return value
 
 
 def _check_wanted(wanted: Mapping[str, Decimal | bool | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
@@ -23,6 +24,9 @@ def in_processes(count: int, work: Callable[[int], str]) -> list[str]:
     begin, start = os.pipe()
     answers, answer = os.pipe()
     children = []
+    # What the tests before left is not the children's to look through: it would be copied for each of them.
+    gc.collect()
+    gc.freeze()
     for number in range(count):
         child = os.fork()
         if child == 0:
@@ -39,6 +43,7 @@ def in_processes(count: int, work: Callable[[int], str]) -> list[str]:
             finally:
                 os._exit(code)
         children.append(child)
+    gc.unfreeze()
     os.close(begin)
     os.close(start)
     os.close(answer)
