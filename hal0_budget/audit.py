@@ -131,7 +131,7 @@ def _of_checkpoint(fd: int, ledger: Ledger, now: datetime) -> Iterator[Finding]:
     if mark is None:
         return
     if mark.has_holds and not ledger.holds.exists:
-        yield _damage(ledger.dir / HOLDS, "gone, and the checkpoint says that there was one")
+        yield _damage(ledger.dir / HOLDS, "gone or empty, and the checkpoint says that there was one")
     size = os.fstat(fd).st_size
     if size < mark.tally.size:
         what = f"{size} bytes long, but its checkpoint covers {mark.tally.size}"

@@ -244,7 +244,7 @@ def test_journal_that_vanished_or_is_damaged_blocks(account: Account, ledger: Pa
     reserve(account)
     journal = ledger.with_name("spend.holds")
     whole = journal.read_bytes()
-    for damaged in (None, b"garbage\n" + whole, whole.replace(b'"usd"', b'"osd"')):
+    for damaged in (None, b"", b"garbage\n" + whole, whole.replace(b'"usd"', b'"osd"')):
         journal.unlink() if damaged is None else journal.write_bytes(damaged)
         with pytest.raises(BudgetError) as caught:
             account.check(CENT)

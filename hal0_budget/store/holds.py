@@ -129,7 +129,8 @@ class Holds:
         ):
             self._forget()
             self._file = file
-        self.exists = True
+        # One that says nothing was emptied, or its first entry is still to come.
+        self.exists = status.st_size > 0
         try:
             while self._take_block(fd):
                 pass

@@ -161,7 +161,7 @@ class Ledger:
         except (HoldsDamaged, NotRegular) as error:
             return f"its journal of holds, {HOLDS}: {error}"
         if mark and mark.has_holds and not self.holds.exists:
-            return f"its journal of holds, {HOLDS}, is gone"
+            return f"its journal of holds, {HOLDS}, is gone or empty"
         return None
 
     def _save_if_newer(self, fresh: Checkpoint) -> None:
