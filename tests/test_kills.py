@@ -127,7 +127,7 @@ class Victim:
     @contextmanager
     def _struck(self, at: int, fault: str) -> Iterator[Struck]:
         call = self.calls[at]
-        # Where memory is mapped varies, and so does how often: mostly once in a thousand runs, at times often.
+        # Where memory is mapped varies, and so, once in a thousand runs or more often, does how often.
         for _ in range(25):
             with self._copy() as (copy, log):
                 done = self._run(copy, log, "-e", f"inject={call.name}:{fault}:when={call.number}")
