@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hal0_budget.setup import init as init
     from hal0_budget.simulation import Simulation as Simulation
     from hal0_budget.simulation import simulate as simulate
-    from hal0_budget.store.holds import Hold as Hold
+    from hal0_budget.store.hold_format import Hold as Hold
     from hal0_budget.store.layout import Home as Home
     from hal0_budget.store.rows import Row as Row
     from hal0_budget.store.sums import Sum as Sum
@@ -70,7 +70,7 @@ _HOMES = {
     "init": "setup",
     "Simulation": "simulation",
     "simulate": "simulation",
-    "Hold": "store.holds",
+    "Hold": "store.hold_format",
     "Home": "store.layout",
     "Row": "store.rows",
     "Sum": "store.sums",

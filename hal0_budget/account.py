@@ -18,7 +18,7 @@ from hal0_budget.charges import Charge, checked_amount, checked_text
 from hal0_budget.errors import InvalidBudget, InvalidEstimate, InvalidHold, from_os_error
 from hal0_budget.money import ZERO
 from hal0_budget.results import Decision, Receipt, Reservation, Revision, Statement, statement_of
-from hal0_budget.store.holds import Hold, OnExpiry
+from hal0_budget.store.hold_format import Hold, OnExpiry
 from hal0_budget.store.layout import Home, checked_id
 from hal0_budget.store.ledger import Ledger, Reading
 from hal0_budget.store.lock import DEFAULT_TIMEOUT, Lock
@@ -113,19 +113,18 @@ class Account:
         checked_text("model", model)
         with _os_errors():
             self._require_persona()
-            now = self.clock()
-            with self._recording(now) as books:
+            with self._recording() as books:
+                now = books.now
                 reading = books.book_expired()
                 persona = self._read()
-                # An id that was made just now is of no other hold.
+                # A generated id cannot be that of another hold.
                 known = None if hold_id is None else books.same_hold(hold_id, estimate)
                 if known is not None:
                     return Reservation(self._decide(persona, reading, Decimal(0), now), known)
                 decision = self._decide(persona, reading, estimate, now)
                 if decision.verdict.level == "block":
                     return Reservation(decision, None)
-                hold = Hold(name, estimate, now, now + ttl, on_expiry, surface, model)
-                books.set_aside(hold)
+                hold = books.open_hold(Hold(name, estimate, now, now + ttl, on_expiry, surface, model))
                 return Reservation(decision, hold)
 
     def charge(
@@ -138,7 +137,7 @@ class Account:
         hold_id: str | None = None,
         cost_source: str | None = None,
     ) -> Receipt:
-        """Record a call that did cost `cost` USD; its row is on the disk when this returns.
+        """Record a call that cost `cost` USD; its row is on the disk when this returns.
 
         Recording never depends on judging: it needs the persona's file and a ledger that can be
         appended to, not that either is sound. Without a request id one is made; one that is on
@@ -154,10 +153,9 @@ class Account:
 
         Raises as `charge` does.
         """
-        now = self.clock()
         with _os_errors():
             self._require_persona()
-            with self._recording(now) as books:
+            with self._recording() as books:
                 return books.record(charges)
 
     def release(self, hold_id: str) -> Hold:
@@ -165,8 +163,7 @@ class Account:
         checked_id("hold", hold_id)
         with _os_errors():
             self._require_persona()
-            now = self.clock()
-            with self._recording(now) as books:
+            with self._recording() as books:
                 return books.release(hold_id)
 
     def void(self, request_id: str, reason: str) -> Row:
@@ -177,7 +174,7 @@ class Account:
         checked_text("reason", reason)
         with _os_errors():
             self._require_persona()
-            with self._recording(self.clock()) as books:
+            with self._recording() as books:
                 return books.void(request_id, reason)
 
     def holds(self) -> tuple[Hold, ...]:
@@ -244,13 +241,13 @@ class Account:
             raise self.home.not_found(self.persona)
 
     @contextmanager
-    def _recording(self, now: datetime) -> Iterator[Books]:
-        # Only what records needs an index, and the gate is asked more often than it is told.
+    def _recording(self) -> Iterator[Books]:
+        # Only commands that record need these modules, and the gate runs more often.
         from hal0_budget.books import Books
         from hal0_budget.store.writer import writing
 
-        with writing(self._ledger, now, self.lock_timeout) as writer:
-            yield Books(writer, self.persona, now)
+        with writing(self._ledger, self.clock, self.lock_timeout) as writer:
+            yield Books(writer, self.persona)
 
     def _read(self) -> PersonaFile:
         self._file = read_persona(self.home, self.persona, self._file)

@@ -17,12 +17,12 @@ from typing import Literal, NamedTuple
 
 from hal0_budget.errors import BudgetError
 from hal0_budget.money import dollars
-from hal0_budget.store.checkpoint import CheckpointUnusable
+from hal0_budget.store.checkpoint import Saved
 from hal0_budget.store.durable import NotRegular, opened
-from hal0_budget.store.holds import HoldsDamaged
 from hal0_budget.store.index import Line, id_crc, indexed_lines
 from hal0_budget.store.layout import Home
 from hal0_budget.store.ledger import BLOCK, CHECKPOINT, HOLDS, Ledger, NotALedger, scan
+from hal0_budget.store.marks import AllMarks
 from hal0_budget.store.persona_file import read_persona
 from hal0_budget.store.rows import TORN_MARK, Unreadable, lines_and_ids, parse_row
 from hal0_budget.store.tally import Tally
@@ -69,11 +69,15 @@ def audit(home: Home, persona: str, now: datetime) -> Audit:
     Raises InvalidId, AgentUnknown, PersonaNotFound; OSError.
     """
     ledger = Ledger(home.spend_dir(persona))
-    found = [*_of_persona(home, persona), *_of_holds(ledger, now), *_leftovers(ledger)]
+    saved = ledger.checkpoint.load()
+    marks = AllMarks(ledger.marks.read(), saved.marks)
+    found = [*_of_persona(home, persona), *_of_holds(ledger, marks, now), *_leftovers(ledger)]
+    if (damage := marks.damage()) is not None:
+        found.append(_damage(ledger.path, damage))
     lines = rows = 0
     try:
         with opened(ledger.path, os.O_RDONLY) as fd:
-            found += _of_checkpoint(fd, ledger, now)
+            found += _of_checkpoint(fd, ledger, saved, marks, now)
             reader = _LineReader(fd, ledger.path)
             found += _differences(ledger.path, indexed_lines(ledger.index), reader.lines())
             found += reader.findings
@@ -81,8 +85,10 @@ def audit(home: Home, persona: str, now: datetime) -> Audit:
             found += _duplicates(fd, ledger.path, lines)
             found += _baseless(fd, ledger.path, reader.voids)
     except FileNotFoundError:
-        if ledger.checkpoint.path.exists():
-            found.append(_damage(ledger.path, "gone, and its checkpoint says that there was one"))
+        if ledger.missing(saved, marks.highest()):
+            found.append(
+                _damage(ledger.path, "gone, and its checkpoint or another file says that there was one")
+            )
     except NotRegular as error:
         found.append(_damage(ledger.path, str(error.strerror)))
     except NotALedger as error:
@@ -104,12 +110,11 @@ def _of_persona(home: Home, persona: str) -> Iterator[Finding]:
         yield _notice(path, warning.removeprefix(f"{path}: "))
 
 
-def _of_holds(ledger: Ledger, now: datetime) -> Iterator[Finding]:
+def _of_holds(ledger: Ledger, marks: AllMarks, now: datetime) -> Iterator[Finding]:
     path = ledger.dir / HOLDS
-    try:
-        ledger.holds.read()
-    except (HoldsDamaged, NotRegular) as error:
-        yield _damage(path, str(error))
+    ledger.holds.read(marks.holds())
+    if ledger.holds.damage is not None:
+        yield _damage(path, ledger.holds.damage)
     for hold in ledger.holds.expired(now):
         then = "booked as unconfirmed" if hold.on_expiry == "book" else "given back"
         what = f"hold {hold.hold_id} of {dollars(hold.usd)} has expired; the next recording has it {then}"
@@ -121,28 +126,26 @@ def _leftovers(ledger: Ledger) -> Iterator[Finding]:
         yield _notice(path, "left over from a crash; harmless")
 
 
-def _of_checkpoint(fd: int, ledger: Ledger, now: datetime) -> Iterator[Finding]:
-    """What the checkpoint remembers, against what the ledger adds up to."""
+def _of_checkpoint(
+    fd: int, ledger: Ledger, saved: Saved, marks: AllMarks, now: datetime
+) -> Iterator[Finding]:
+    """What the checkpoint and the marks remember, against what the ledger adds up to."""
+    if saved.unusable:
+        yield _notice(ledger.checkpoint.path, f"unusable ({saved.unusable}); the next command rebuilds it")
+    known, size, covered = saved.checkpoint, os.fstat(fd).st_size, max(marks.ledger()).size
+    if size < covered:
+        yield _damage(ledger.path, f"{size} bytes long, but its checkpoint covers {covered}")
+        return
+    if known is not None and known.mark() in marks.ledger() and not known.is_outdated:
+        tally = Tally.starting(ledger.persona, now)
+        scan(fd, tally, known.tally.size)
+        if not (tally.size == known.tally.size and tally.agrees_with(known.tally)):
+            now_is, was = dollars(tally.lifetime), dollars(known.tally.lifetime)
+            yield _damage(ledger.path, f"adds up to {now_is} where {CHECKPOINT} remembers {was}, day by day")
+            return
     try:
-        mark = ledger.checkpoint.load()
-    except CheckpointUnusable as error:
-        yield _notice(ledger.checkpoint.path, f"unusable ({error}); the next command makes it afresh")
-        return
-    if mark is None:
-        return
-    if mark.has_holds and not ledger.holds.exists:
-        yield _damage(ledger.dir / HOLDS, "gone or empty, and the checkpoint says that there was one")
-    size = os.fstat(fd).st_size
-    if size < mark.tally.size:
-        what = f"{size} bytes long, but its checkpoint covers {mark.tally.size}"
-        yield _damage(ledger.path, what)
-        return
-    tally = Tally.starting(now)
-    scan(fd, tally, mark.tally.size)
-    if not (tally.size == mark.tally.size and tally.agrees_with(mark.tally)):
-        now_is, was = dollars(tally.lifetime), dollars(mark.tally.lifetime)
-        yield _damage(ledger.path, f"adds up to {now_is} where {CHECKPOINT} remembers {was}, day by day")
-    elif not mark.matches(fd, size):
+        ledger.require_whole(fd, saved, marks)
+    except NotALedger:
         yield _damage(ledger.path, f"is not what it was when {CHECKPOINT} was written")
 
 
@@ -161,6 +164,8 @@ class _LineReader:
     def __init__(self, fd: int, path: Path) -> None:
         self._fd = fd
         self._path = path
+        self._persona = path.parent.name
+        self._own = b'"persona_id":"%s"' % self._persona.encode()
         self.count = 0
         self.rows = 0
         self.findings: list[Finding] = []
@@ -173,12 +178,15 @@ class _LineReader:
             end = block.rfind(b"\n") + 1
             if not end:
                 break
+            has_others = block[:end].count(self._own) != block[:end].count(b"\n")
             for line, request_id in lines_and_ids(block[:end]):
                 self.count += 1
                 if request_id is None:
                     self._examine(line, byte)
                 else:
                     self.rows += 1
+                    if has_others and (persona := parse_row(line).persona_id) != self._persona:
+                        self._say("damage", byte, f"a row of persona {persona!r}")
                     if b'"voids"' in line and (voided := parse_row(line).voids) is not None:
                         self.voids[voided] = (self.count, byte)
                 yield _Found(self.count, byte, len(line), crc32(line))

@@ -1,21 +1,19 @@
-"""How rows and holds end each other, under the lock of their persona.
-
-A request id stands on record once, a hold resolves once, and money that is gone is always recorded.
+"""Recording rules, run under the lock of a persona: request ids are idempotent, a hold resolves once, expired
+holds are booked, and money that is spent is always recorded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from hal0_budget.charges import Charge
 from hal0_budget.errors import Conflict, HoldNotFound, RequestNotFound, WriteFailed
 from hal0_budget.money import dollars, negative, subtract
 from hal0_budget.results import Receipt
-from hal0_budget.store.durable import sync
-from hal0_budget.store.holds import Closing, Hold
+from hal0_budget.store.hold_format import Closing, Hold
 from hal0_budget.store.ledger import Reading
 from hal0_budget.store.rows import Row
 from hal0_budget.store.writer import Writer
@@ -24,10 +22,10 @@ from hal0_budget.store.writer import Writer
 class Books:
     """The rows and holds of one persona while its lock is held: each method is one step."""
 
-    def __init__(self, writer: Writer, persona: str, now: datetime) -> None:
+    def __init__(self, writer: Writer, persona: str) -> None:
         self._writer = writer
         self._persona = persona
-        self._now = now
+        self.now = writer.now
 
     def record(self, charges: Iterable[Charge]) -> tuple[Receipt, ...]:
         """Record the charges whose request ids are not on record, all with one write.
@@ -39,23 +37,27 @@ class Books:
         new: dict[str, Row] = {}
         closings: dict[str, Closing] = {}
         for charge in charges:
-            row = charge.row(self._persona, self._now)
-            # An id that was made just now is on no record.
+            row = charge.row(self._persona, self.now)
+            # A generated id cannot be a duplicate: skip the lookup.
             known = self._on_record(row, new) if charge.request_id else None
             if known is not None:
                 new |= {other.request_id: other for other in self._late_void(known)}
+                closings |= self._settled_before(row, known)
                 receipts.append(Receipt(known, was_recorded=True))
                 continue
             if row.hold_id in closings:
                 raise self._resolved(row.hold_id or "")
-            hold, more = self._settled_by(row)
-            new |= {other.request_id: other for other in (row, *more)}
+            settled = self._settled_by(row)
+            hold = settled.hold
+            new |= {other.request_id: other for other in (row, *settled.corrections)}
             if hold is not None:
                 closings[hold.hold_id] = Closing(hold.hold_id, "settled", row.request_id)
             over = None if hold is None or row.cost_usd <= hold.usd else subtract(row.cost_usd, hold.usd)
-            receipts.append(Receipt(row, overrun=over))
+            receipts.append(Receipt(row, overrun=over, problem=settled.problem))
         if new:
             self._append(tuple(new.values()), tuple(closings.values()))
+        elif closings:
+            self._writer.note(*closings.values())
         if any(receipt.was_recorded for receipt in receipts):
             self._writer.sync()
         return tuple(receipts)
@@ -63,11 +65,14 @@ class Books:
     def book_expired(self) -> Reading:
         """Book the holds whose time is up as unconfirmed rows, or give them back, as each one says.
 
-        What the ledger adds up to after it.
+        Returns what the ledger adds up to after booking. Books nothing while the ledger or the journal is
+        damaged: a row or a resolution that cannot be read may have ended the hold already.
         """
         reading = self._writer.look()
+        if reading.is_damaged:
+            return reading
         settled = reading.tally.settled
-        expired = [hold for hold in self._writer.holds.expired(self._now) if hold.hold_id not in settled]
+        expired = [hold for hold in self._writer.holds.expired(self.now) if hold.hold_id not in settled]
         if not expired:
             return reading
         rows = tuple(_unconfirmed(hold, self._persona) for hold in expired if hold.on_expiry == "book")
@@ -86,22 +91,22 @@ class Books:
         """
         hold = self._writer.holds.find(hold_id)
         if hold is not None and hold.usd == estimate:
-            # Whoever set it aside may have failed to sync it.
-            sync(self._writer.holds.path)
+            # The fsync of the process that opened it may have failed.
+            self._writer.holds.sync_again()
             return hold
-        if (
-            hold is not None
-            or hold_id in self._writer.holds.closed
-            or self._writer.find(_unconfirmed_id(hold_id))
-        ):
+        if hold is not None or hold_id in self._writer.holds.closed or self._booked(hold_id):
             raise Conflict(f"hold {hold_id!r} was already used for something else", hold_id=hold_id)
         return None
 
     def release(self, hold_id: str) -> Hold:
-        """Give an open hold back. Raises HoldNotFound; Conflict where it was resolved before."""
-        self.book_expired()
+        """Give an open hold back. Raises HoldNotFound; Conflict if it was resolved before; LedgerDamaged if
+        it is not found, but the journal is damaged.
+        """
+        reading = self.book_expired()
         hold = self._writer.holds.find(hold_id)
-        if hold is None:
+        if hold is None or hold_id in reading.tally.settled:
+            if reading.is_damaged:
+                reading.sound()
             raise self._resolved(hold_id)
         self._writer.note(Closing(hold_id, "released"))
         return hold
@@ -115,7 +120,7 @@ class Books:
             )
         if found[0].voids is not None:
             raise Conflict(f"{request_id!r} is itself a void; charge what was wrongly voided again")
-        if self._writer.find(_void_id(request_id)):
+        if self._is_voided(request_id):
             raise Conflict(f"{request_id!r} is voided already", request_id=request_id)
         row = _void(found[0], reason)
         self._append((row,))
@@ -124,7 +129,7 @@ class Books:
     def _append(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
         """Record rows, and book what has expired. Raises as `Writer.append` does for the rows alone."""
         self._writer.append(rows, closings)
-        if self._writer.holds.expired(self._now):
+        if self._writer.holds.expired(self.now):
             # The rows are on the disk; what cannot be booked now is left to whoever records next.
             with suppress(OSError, WriteFailed):
                 self.book_expired()
@@ -136,8 +141,8 @@ class Books:
             found.append(new[row.request_id])
         for known in found:
             same = (known.cost_usd, known.model, known.surface) == (row.cost_usd, row.model, row.surface)
-            if same and known.voids is None and (row.hold_id is None or known.hold_id == row.hold_id):
-                if self._writer.find(_void_id(row.request_id)):
+            if same and known.voids is None and self._may_settle(row, known):
+                if self._is_voided(row.request_id):
                     raise Conflict(f"{row.request_id!r} is on record and voided", request_id=row.request_id)
                 return known
         if found:
@@ -149,39 +154,85 @@ class Books:
             )
         return None
 
-    def _settled_by(self, row: Row) -> tuple[Hold | None, tuple[Row, ...]]:
-        """The open hold that a row settles, and the row that takes its unconfirmed booking back."""
+    def _may_settle(self, row: Row, known: Row) -> bool:
+        """Whether `row` names no other hold than the row on record. hal0 records a call without its hold: the
+        same call may come again with it, and again once that has settled the hold.
+        """
+        if row.hold_id is None or row.hold_id == known.hold_id:
+            return True
+        self._writer.look()
+        closing = self._writer.holds.closed.get(row.hold_id)
+        is_settled = closing is not None and closing.request_id == known.request_id
+        return known.hold_id is None and (row.hold_id in self._writer.holds or is_settled)
+
+    def _settled_before(self, row: Row, known: Row) -> dict[str, Closing]:
+        """The resolution of the open hold of a call that is on record without its hold."""
+        if known.hold_id is not None or row.hold_id not in self._writer.holds:
+            return {}
+        return {str(row.hold_id): Closing(str(row.hold_id), "settled", known.request_id)}
+
+    def _settled_by(self, row: Row) -> _Settled:
+        """What a new row settles. Raises HoldNotFound, Conflict."""
         if row.hold_id is None:
-            return None, ()
-        settled = self._writer.look().tally.settled
+            return _Settled()
+        reading = self._writer.look()
         hold = self._writer.holds.find(row.hold_id)
-        if hold is not None and row.hold_id not in settled:
-            return hold, ()
-        correction = self._late_void(row)
-        if not correction:
+        if hold is not None and row.hold_id not in reading.tally.settled:
+            return _Settled(hold)
+        if reading.is_damaged:
+            problem = (
+                f"hold {row.hold_id!r} could not be settled, because there is damage: {reading.problems()[0]}"
+            )
+            return _Settled(problem=problem)
+        corrections = self._late_void(row)
+        if not corrections:
             raise self._resolved(row.hold_id)
-        return None, correction
+        return _Settled(None, corrections)
 
     def _late_void(self, row: Row) -> tuple[Row, ...]:
-        """What takes back the unconfirmed booking of the hold that `row` settles, if any is left."""
+        """The void row for the unconfirmed row of the hold that `row` settles, if it is not voided yet."""
         if row.hold_id is None or row.cost_source == "unconfirmed":
             return ()
-        booked = self._writer.find(_unconfirmed_id(row.hold_id))
-        if not booked or self._writer.find(_void_id(booked[0].request_id)):
+        booked = self._booked(row.hold_id)
+        if booked is None or self._is_voided(booked.request_id):
             return ()
-        return (_void(booked[0], f"the call did cost {dollars(row.cost_usd)}"),)
+        return (_void(booked, f"the actual cost is {dollars(row.cost_usd)}"),)
+
+    def _booked(self, hold_id: str) -> Row | None:
+        """The row that an expired hold was booked as. Another row may have such an id by chance."""
+        found = self._writer.find(_unconfirmed_id(hold_id))
+        return next((row for row in found if row.cost_source == "unconfirmed" and row.voids is None), None)
+
+    def _is_voided(self, request_id: str) -> bool:
+        """Whether a row takes that one back. Another row may have the id of a void by chance."""
+        return any(row.voids == request_id for row in self._writer.find(_void_id(request_id)))
 
     def _resolved(self, hold_id: str) -> Conflict | HoldNotFound:
         closing = self._writer.holds.closed.get(hold_id)
-        if closing is None and not self._writer.find(_unconfirmed_id(hold_id)):
+        if closing is None and self._booked(hold_id) is None:
             return HoldNotFound(f"no hold {hold_id!r} of this persona", hold_id=hold_id)
         ended = "expired" if closing is None else closing.how
         how = "expired and booked as unconfirmed" if ended == "expired" else f"{ended} already"
         return Conflict(f"hold {hold_id!r} is {how}; it resolves once", hold_id=hold_id)
 
-    def set_aside(self, hold: Hold) -> None:
-        """Open a hold, which is durable once the books are closed. Raises OSError."""
-        self._writer.set_aside(hold)
+    def open_hold(self, hold: Hold) -> Hold:
+        """Open a hold behind the rows that are in the ledger now; it is durable once the books are closed.
+
+        Raises OSError.
+        """
+        hold = hold._replace(ledger_size=self._writer.ledger_size())
+        self._writer.open_hold(hold)
+        return hold
+
+
+class _Settled(NamedTuple):
+    """What a new row settles: an open hold, or rows that correct what was booked for it; or why it settles
+    none.
+    """
+
+    hold: Hold | None = None
+    corrections: tuple[Row, ...] = ()
+    problem: str | None = None
 
 
 def _unconfirmed(hold: Hold, persona: str) -> Row:

@@ -20,7 +20,8 @@ _A_DAY = timedelta(days=1)
 
 
 def pace_of(days: Mapping[str, Decimal], now: datetime) -> Decimal:
-    """USD a day at `now`, to four decimal places, from what was spent on each UTC day (`2026-05-29`).
+    """USD a day at `now`, to four decimal places, from what was spent on each UTC day (`2026-05-29`), or in
+    a month (`2026-05`) or year that ended long before.
 
     Rows from the future are no part of it.
     """
@@ -28,7 +29,8 @@ def pace_of(days: Mapping[str, Decimal], now: datetime) -> Decimal:
     past = {day: usd for day, usd in days.items() if day <= midnight.isoformat()[:10]}
     if not past:
         return ZERO
-    start = max(midnight - _LOOKS_BACK, datetime.fromisoformat(min(past)).replace(tzinfo=UTC))
+    first_day = f"{min(past)}-01-01"[: len("2026-05-29")]
+    start = max(midnight - _LOOKS_BACK, datetime.fromisoformat(first_day).replace(tzinfo=UTC))
     spent = total([usd for day, usd in past.items() if day >= start.isoformat()[:10]])
     pace = Fraction(spent) * (_A_DAY // _MICROSECOND) / (max(now - start, _SHORTEST) // _MICROSECOND)
     return Decimal(round(pace / Fraction(_SHOWN))) * _SHOWN

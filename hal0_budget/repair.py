@@ -1,55 +1,174 @@
 """Setting right what an audit found, as far as that is possible without guessing.
 
-Nothing is deleted: what cannot be read is copied to a file beside the ledger before its bytes are
-blanked where they stand, so that no other row moves and hal0 can go on appending meanwhile.
+Nothing is deleted: what cannot be read is copied to a file beside the ledger before its bytes are blanked
+where they are, so that no other row moves and hal0 can go on appending. Whole rows are kept, wherever they
+are on a line.
+
+A repair begins with a mark that makes every gate refuse, and ends with one that makes them go by the new
+state. A repair that is killed in between leaves the gate closed; the next one completes it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
-from hal0_budget.money import dollars, subtract
-from hal0_budget.store.checkpoint import CheckpointUnusable
-from hal0_budget.store.durable import opened, sync_dir, write_whole
-from hal0_budget.store.holds import parse_entry
-from hal0_budget.store.index import open_index
+from hal0_budget.money import ZERO, dollars, subtract
+from hal0_budget.store.durable import opened, replace, size_of, sync, sync_dir, write_whole
+from hal0_budget.store.hold_format import Closing
 from hal0_budget.store.layout import Home
-from hal0_budget.store.ledger import BLOCK, HOLDS, Ledger, NotALedger
-from hal0_budget.store.rows import Unreadable, is_blank, parse_row
+from hal0_budget.store.ledger import BLOCK, Ledger, NotALedger
+from hal0_budget.store.marks import AllMarks, LedgerMark, Marks
+from hal0_budget.store.rows import Row, Unreadable, is_blank, parse_row
+from hal0_budget.store.salvage import Piece, dollars_in, whole_rows
 
 
 def repair(home: Home, persona: str, now: datetime, lock_timeout: float) -> list[str]:
-    """Set unreadable lines aside and rebuild what is derived; what was done, a sentence each.
+    """Quarantine unreadable lines and rebuild derived files; what was done, a sentence each.
 
-    Raises InvalidId, LockTimeout; NotALedger where a line is too long to be one; OSError.
+    Raises InvalidId, LockTimeout; NotALedger if a line is too long to be one; OSError.
     """
     ledger = Ledger(home.spend_dir(persona))
     with ledger.lock.held(lock_timeout):
-        done = [*_set_aside(ledger.path, parse_row), *_set_aside(ledger.dir / HOLDS, parse_entry)]
-        return [*done, *_rebuild(ledger, now)]
+        marks = ledger.all_marks()
+        epoch = marks.highest().ledger.epoch | 1
+        begins = Marks(LedgerMark(epoch))
+        ledger.checkpoint.append_mark(begins)
+        ledger.marks.append(begins)
+        sync(ledger.checkpoint.path)
+        sync(ledger.marks.path)
+        done = [*_repair_rows(ledger), *_repair_holds(ledger, marks)]
+        return [*done, *_rebuild(ledger, now, epoch + 1)]
 
 
-def _set_aside(path: Path, parse: Callable[[bytes], object]) -> Iterator[str]:
-    """Copy every line that `parse` refuses to `FILE.unreadable`, durably, then blank it."""
-    aside = path.with_name(f"{path.name}.unreadable")
-    with suppress(FileNotFoundError), opened(path, os.O_RDWR) as fd:
+def _repair_rows(ledger: Ledger) -> Iterator[str]:
+    """Quarantine every line that is no row; keep the whole rows on it. Raises NotALedger, OSError."""
+    with suppress(FileNotFoundError), opened(ledger.path, os.O_RDWR) as fd:
         for number, byte, line in _lines(fd):
-            if is_blank(line):
-                continue
-            try:
-                parse(line)
-            except Unreadable as error:
-                with opened(aside, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as kept:
-                    write_whole(kept, line + b"\n")
-                    os.fsync(kept)
-                sync_dir(path.parent)
-                os.pwrite(fd, b" " * len(line), byte)
-                os.fsync(fd)
-                yield f"{path}: line {number} (byte {byte}) set aside in {aside.name}: {error}"
+            why = _fault_of(line, ledger.persona)
+            if why is not None:
+                where = f"{ledger.path}: line {number} (byte {byte})"
+                yield _repair_line(ledger, fd, byte, line, (where, why))
+
+
+def _repair_line(ledger: Ledger, fd: int, byte: int, line: bytes, fault: tuple[str, str]) -> str:
+    """Keep the whole rows of a line, quarantine the line, blank the rest; returns what was done.
+
+    Raises OSError.
+    """
+    where, why = fault
+    rows = whole_rows(line, ledger.persona)
+    # A row at the end of the line stays; those before it cannot get a newline, and are appended again.
+    stays = rows.pop() if rows and rows[-1].end == len(line) else Piece(len(line), len(line))
+    moved = [row for row in rows if not _is_on_record(fd, parse_row(line[row.start : row.end]))]
+    if moved:
+        with opened(ledger.path, os.O_RDWR | os.O_APPEND) as end:
+            seal = b"" if os.pread(end, 1, size_of(end) - 1) == b"\n" else b"\n"
+            write_whole(end, seal + b"".join(line[row.start : row.end] + b"\n" for row in moved))
+            os.fsync(end)
+    aside = _quarantine(ledger.path, line + b"\n")
+    os.pwrite(fd, b" " * stays.start, byte)
+    os.fsync(fd)
+    kept = len(rows) + (stays.start < stays.end)
+    rest = bytearray(line)
+    for row in (*rows, stays):
+        rest[row.start : row.end] = b" " * (row.end - row.start)
+    named = dollars_in(bytes(rest))
+    lost = f"; it names {dollars(named)}, which no longer counts" if named else ""
+    also = f"; {kept} whole rows on it are kept" if kept else ""
+    return f"{where} set aside in {aside.name}: {why}{also}{lost}"
+
+
+def _fault_of(line: bytes, persona: str) -> str | None:
+    """Why a line is neither a row of `persona` nor blank; None if it is one of them."""
+    if is_blank(line):
+        return None
+    try:
+        found = parse_row(line).persona_id
+    except Unreadable as error:
+        return str(error)
+    return None if found == persona else f"a row of persona {found!r}"
+
+
+def _is_on_record(fd: int, row: Row) -> bool:
+    """Whether the same row is on a line of its own: an earlier repair that was killed appended it."""
+    for _, _, line in _lines(fd):
+        if row.request_id.encode("ascii", "backslashreplace") in line or b"\\" in line:
+            with suppress(Unreadable):
+                if parse_row(line) == row:
+                    return True
+    return False
+
+
+def _repair_holds(ledger: Ledger, marks: AllMarks) -> Iterator[str]:
+    """Rewrite a damaged journal of holds with what could be read of it. Raises OSError."""
+    # The lock file is never replaced, so its mark is the more trustworthy one.
+    holds, mark = ledger.holds, marks.lock.holds if marks.lock.holds.size else marks.checkpoint.holds
+    holds.read(marks.holds())
+    size = ledger.path.stat().st_size if ledger.path.exists() else 0
+    what = holds.damage or ("it names a longer ledger" if holds.ledger_size() > size else None)
+    if what is not None:
+        with suppress(FileNotFoundError), opened(holds.path, os.O_RDONLY) as fd:
+            _quarantine(holds.path, b"".join(_blocks(fd)))
+        holds.repair(mark, size)
+    # An earlier repair may have rewritten the journal and been killed before it reported that.
+    known = marks.holds() if marks.damage() else (mark,)
+    given_up = subtract(max(Decimal(mark.held) for mark in known), holds.total)
+    if what is not None or (marks.damage() and given_up > 0):
+        yield (
+            f"{holds.path}: {what or 'damaged before'}; rewritten with {len(holds.open())} open holds, "
+            f"{dollars(holds.total)}; {dollars(max(ZERO, given_up))} that was held is given up; "
+            f"a damaged journal is kept in {holds.path.name}.unreadable"
+        )
+
+
+def _rebuild(ledger: Ledger, now: datetime, epoch: int) -> Iterator[str]:
+    """Count the ledger from its beginning, and go by that from now on; the old checkpoint is kept as
+    `FILE.bak`. The gate opens with the last call that changes a file.
+
+    Raises NotALedger, OSError.
+    """
+    path, before = ledger.checkpoint.path, ledger.checkpoint.load().checkpoint
+    with suppress(FileNotFoundError), opened(path, os.O_RDONLY) as fd:
+        replace(path.with_name(f"{path.name}.bak"), b"".join(_blocks(fd)))
+    ledger.index.unlink(missing_ok=True)
+    found = ledger.recount(now)
+    if found is not None:
+        if settled := sorted(found.tally.settled):
+            ledger.holds.append(*(Closing(hold_id, "settled") for hold_id in settled))
+        sync(ledger.path)
+    checkpoint = None if found is None else found._replace(epoch=epoch)
+    mark = LedgerMark(epoch) if checkpoint is None else checkpoint.mark()
+    marks = Marks(mark, ledger.holds.mark())
+    ledger.marks.append(marks)
+    sync(ledger.marks.path)
+    ledger.checkpoint.renew(checkpoint, marks)
+    lifetime, rows = (ZERO, 0) if found is None else (found.tally.lifetime, found.tally.rows)
+    yield f"{ledger.path}: counted from its beginning: {rows} rows, {dollars(lifetime)}"
+    if before is not None and before.tally.lifetime > lifetime:
+        lost = dollars(subtract(before.tally.lifetime, lifetime))
+        yield f"{ledger.path}: {lost} that were acknowledged are gone from it and no longer count"
+
+
+def _quarantine(path: Path, data: bytes) -> Path:
+    """Append `data` durably to `FILE.unreadable`. Raises OSError."""
+    aside = path.with_name(f"{path.name}.unreadable")
+    with opened(aside, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as kept:
+        write_whole(kept, data)
+        os.fsync(kept)
+    sync_dir(path.parent)
+    return aside
+
+
+def _blocks(fd: int) -> Iterator[bytes]:
+    byte = 0
+    while block := os.pread(fd, BLOCK, byte):
+        byte += len(block)
+        yield block
 
 
 def _lines(fd: int) -> Iterator[tuple[int, int, bytes]]:
@@ -64,26 +183,3 @@ def _lines(fd: int) -> Iterator[tuple[int, int, bytes]]:
             number += 1
             yield number, byte, line
             byte += len(line) + 1
-
-
-def _rebuild(ledger: Ledger, now: datetime) -> Iterator[str]:
-    """Count the ledger afresh; the old checkpoint is kept as `FILE.bak`."""
-    path = ledger.checkpoint.path
-    try:
-        mark = ledger.checkpoint.load()
-    except CheckpointUnusable:
-        mark = None
-    if path.exists():
-        path.replace(path.with_name(f"{path.name}.bak"))
-    ledger.index.unlink(missing_ok=True)
-    reading, fresh = ledger.look(now)
-    if fresh is not None:
-        ledger.keep(fresh)
-        with ExitStack() as stack:
-            fd = stack.enter_context(opened(ledger.path, os.O_RDONLY))
-            open_index(stack, ledger.index, fd).catch_up()
-    lifetime = reading.tally.lifetime
-    yield f"{ledger.path}: counted afresh: {reading.tally.rows} rows, {dollars(lifetime)}"
-    if mark is not None and mark.tally.lifetime > lifetime:
-        lost = dollars(subtract(mark.tally.lifetime, lifetime))
-        yield f"{ledger.path}: {lost} that were acknowledged are gone from it and no longer count"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from hal0_budget.budget import Budget
 from hal0_budget.money import add
-from hal0_budget.store.holds import Hold
+from hal0_budget.store.hold_format import Hold
 from hal0_budget.store.ledger import Reading
 from hal0_budget.store.persona_file import PersonaFile
 from hal0_budget.store.rows import Row
@@ -70,12 +70,14 @@ class Reservation(NamedTuple):
 class Receipt(NamedTuple):
     """A charge that is on the disk: its row, and whether it was on record already.
 
-    `overrun` is how much more it did cost than its hold had set aside, in USD, where it did.
+    `overrun` is how much more it cost than its hold had set aside, in USD. `problem` says why the hold that
+    it names could not be settled.
     """
 
     row: Row
     was_recorded: bool = False
     overrun: Decimal | None = None
+    problem: str | None = None
 
 
 class Revision(NamedTuple):

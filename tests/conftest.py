@@ -144,6 +144,12 @@ def ledger(home: Home) -> Path:
     return home.spend_dir("hermes") / "spend.jsonl"
 
 
+def forget_marks(ledger: Path) -> None:
+    """Remove every file that remembers how far a ledger and its journal of holds had grown."""
+    for name in ("spend.checkpoint", "spend.lock", ".spend.lock.link", "spend.index", "spend.cache"):
+        ledger.with_name(name).unlink(missing_ok=True)
+
+
 def put_ledger(path: Path, sample: str) -> bytes:
     """Lay a sample ledger where `path` is; its bytes."""
     data = (SAMPLES / "ledgers" / sample).read_bytes()

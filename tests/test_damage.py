@@ -59,8 +59,8 @@ class Case:
             refused = error.code == "ledger.damaged"
         if self.checkpoint.read_bytes() != self.mark:
             after = CheckpointLog(self.checkpoint).load()
-            assert after is not None
-            assert after.tally.lifetime >= self.spent, "a smaller checkpoint was made"
+            assert after.checkpoint is not None
+            assert after.checkpoint.tally.lifetime >= self.spent, "a smaller checkpoint was made"
             self.checkpoint.write_bytes(self.mark)
         return refused
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,9 +12,9 @@ import pytest
 
 from hal0_budget import Account, BudgetError, Home
 from hal0_budget.repair import repair
-from hal0_budget.store.checkpoint import Checkpoint
-from hal0_budget.store.ledger import Ledger
-from tests.conftest import Cli, Clock
+from hal0_budget.store.holds import Holds
+from hal0_budget.store.marks import HoldsMark
+from tests.conftest import Cli, Clock, forget_marks
 from tests.test_failing_writes import largest_file
 
 CENT = Decimal("0.01")
@@ -186,11 +186,11 @@ def test_hold_outlives_a_process_that_was_told_of_it(account: Account, home: Hom
 def forget_the_end(account: Account, ledger: Path, hold_id: str) -> None:
     """Settle a hold, and leave what a crash between its row and the journal leaves."""
     journal, checkpoint = ledger.with_name("spend.holds"), ledger.with_name("spend.checkpoint")
-    unaware = journal.read_bytes()
-    old = checkpoint.read_bytes() if checkpoint.exists() else None
+    files = journal, checkpoint, ledger.with_name("spend.lock")
+    old = {file: file.read_bytes() if file.exists() else b"" for file in files}
     account.charge(Decimal("0.3"), model="m", hold_id=hold_id)
-    journal.write_bytes(unaware)
-    checkpoint.unlink() if old is None else checkpoint.write_bytes(old)
+    for file, data in old.items():
+        file.write_bytes(data)
 
 
 def test_row_of_a_hold_ends_it_though_the_journal_never_heard(
@@ -225,15 +225,14 @@ def test_reader_that_missed_a_hold_keeps_nothing_that_passes_its_row(
     """Between a reader's look at the journal and at the ledger a hold is set aside, and its settler dies."""
     account.charge(CENT, model="m")
     reserve(account, hold_id="first")
-    reader, look_at_holds = Account(home, "hermes", clock=clock), Ledger._read_holds
+    reader, look_at_holds = Account(home, "hermes", clock=clock), Holds.read
 
-    def and_then(ledger_of: Ledger, mark: Checkpoint | None) -> str | None:
-        found = look_at_holds(ledger_of, mark)
+    def and_then(holds: Holds, marks: Sequence[HoldsMark] = ()) -> None:
+        look_at_holds(holds, marks)
         monkeypatch.undo()
         forget_the_end(account, ledger, reserve(account, "0.35"))
-        return found
 
-    monkeypatch.setattr(Ledger, "_read_holds", and_then)
+    monkeypatch.setattr(Holds, "read", and_then)
     reader.check(CENT)
     assert spent_and_held(Account(home, "hermes", clock=clock)) == (Decimal("0.31"), Decimal("0.4"))
     assert spent_and_held(reader) == (Decimal("0.31"), Decimal("0.4"))
@@ -255,8 +254,10 @@ def test_torn_hold_was_granted_to_nobody_and_hides_none(account: Account, home: 
     first = reserve(account)
     journal = ledger.with_name("spend.holds")
     whole = journal.read_bytes()
-    for cut in range(1, len(whole)):
-        journal.write_bytes(whole + whole[:cut])
+    line = whole.splitlines()[-1]
+    for cut in range(1, len(line)):
+        forget_marks(ledger)
+        journal.write_bytes(whole + line[:cut])
         again = Account(home, "hermes", clock=account.clock)
         assert again.show().held == Decimal("0.4")
         assert again.reserve(Decimal("0.1"), hold_id="second").hold is not None

@@ -9,7 +9,7 @@ import pytest
 
 from hal0_budget import Account, BudgetError, Home
 from hal0_budget.budget import CAP_KEYS
-from tests.conftest import Cli, Proof
+from tests.conftest import Cli, Proof, forget_marks
 from tests.test_budget import BUDGET
 from tests.test_money import HOSTILE, files
 from tests.test_rows import GOOD, UNREADABLE, with_cost
@@ -76,7 +76,7 @@ def test_no_hostile_value_of_a_row_is_money(home: Home, ledger: Path, proof: Pro
     accepted = {}
     lines = {value: with_cost(value) for value in HOSTILE} | {line: line for line, _ in UNREADABLE.values()}
     for value, line in lines.items():
-        ledger.with_name("spend.checkpoint").unlink(missing_ok=True)
+        forget_marks(ledger)
         ledger.write_bytes(f"{GOOD}\n{line}\n{GOOD}\n".encode("utf-8", "surrogateescape"))
         spent = account.show().of("lifetime").spent
         assert spent is not None

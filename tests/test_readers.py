@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, Home
-from tests.conftest import SAMPLES, Cli, Proof
+from tests.conftest import SAMPLES, Cli, Proof, forget_marks
 from tests.test_faults import Trace, restored, tear
 
 pytestmark = pytest.mark.promise(2)
@@ -23,8 +23,10 @@ READERS = {
     "verify": ("verify", "verify hermes"),
 }
 
-# What is asked of a file without changing it.
-ASKING = r"(openat|newfstatat|fstat|lstat|stat|statx|readlink|read|pread64|lseek|close|ioctl|fcntl|access)\("
+# What is asked of a file without changing it. A reader syncs rows before a checkpoint passes them.
+ASKING = (
+    r"(fsync|openat|newfstatat|fstat|lstat|stat|statx|readlink|read|pread64|lseek|close|ioctl|fcntl|access)\("
+)
 
 
 def leave(_: Account, ledger: Path) -> None:
@@ -37,8 +39,7 @@ def tear_it(_: Account, ledger: Path) -> None:
 
 def forget(_: Account, ledger: Path) -> None:
     """No reader finds anything that is derived."""
-    for name in ("spend.checkpoint", "spend.index"):
-        ledger.with_name(name).unlink()
+    forget_marks(ledger)
 
 
 def grow(_: Account, ledger: Path) -> None:

@@ -107,7 +107,7 @@ UNREADABLE = {
 def test_what_is_no_row_is_named_and_never_summed(line: str, why: str) -> None:
     with pytest.raises(Unreadable, match=why):
         parse_row(line.encode())
-    tally = Tally.starting(NOON)
+    tally = Tally.starting("hermes", NOON)
     tally.take(f"{GOOD}\n{line}\n{GOOD}\n".encode())
     assert (tally.lifetime, tally.rows, tally.bad_count) == (Decimal("0.5"), 2, 1)
     assert tally.bad_lines[0].line == 2
@@ -144,7 +144,7 @@ def test_what_other_writers_may_write_is_read_exactly(line: str, hour: str, cost
     row = parse_row(line.encode())
     assert (row.ts.utcoffset(), row.ts.strftime("%H")) == (timedelta(0), hour)
     assert row.cost_usd == Decimal(cost)
-    tally = Tally.starting(NOON)
+    tally = Tally.starting("hermes", NOON)
     tally.take(f"{line}\n".encode())
     assert (tally.lifetime, tally.bad_count) == (Decimal(cost), 0)
     assert {key: Decimal(usd) for key, usd in tally.hours.items()} == {f"2026-05-29T{hour}": Decimal(cost)}
@@ -217,7 +217,7 @@ def test_what_the_fast_reader_takes_the_strict_one_reads_alike(text: str) -> Non
 @given(st.lists(nearly_rows(), max_size=6))
 def test_a_block_of_rows_adds_up_to_its_readable_lines(lines: list[str]) -> None:
     block = "".join(lines).encode()
-    tally, expected = Tally.starting(NOON), Fraction(0)
+    tally, expected = Tally.starting("hermes", NOON), Fraction(0)
     tally.take(block)
     for line in block.split(b"\n"):
         try:

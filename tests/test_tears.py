@@ -15,7 +15,7 @@ import pytest
 from hal0_budget import Account, BudgetError, Row
 from hal0_budget.store import writer as writer_module
 from hal0_budget.store.rows import parse_row, seal_of
-from tests.conftest import Cli, Proof
+from tests.conftest import Cli, Proof, forget_marks
 
 pytestmark = pytest.mark.promise(2)
 
@@ -75,7 +75,7 @@ def jq_sum(ledger: bytes) -> float:
 def lay_and_charge(account: Account, ledger: Path, torn: bytes) -> bytes:
     """A ledger with a row and `torn` behind it, as it is after the next charge; sums proven exact."""
     ledger.unlink(missing_ok=True)
-    ledger.with_name("spend.checkpoint").unlink(missing_ok=True)
+    forget_marks(ledger)
     account.charge(FIRST, model="m", request_id="first")
     before = ledger.read_bytes() + torn
     ledger.write_bytes(before)

@@ -119,7 +119,9 @@ def _recorded(account: Account, charge: Charge, why: str | None) -> Result:
     verb = "on record already:" if receipt.was_recorded else "charged"
     notes = [] if why is None else [why]
     if receipt.overrun is not None:
-        notes.append(f"overrun: the call did cost {dollars(receipt.overrun)} more than was held")
+        notes.append(f"overrun: the call cost {dollars(receipt.overrun)} more than was held")
+    if receipt.problem is not None:
+        notes.append(f"warning: {receipt.problem}")
     return Result(
         data={
             **body,

@@ -16,7 +16,7 @@ from hal0_budget.cli.render import Result
 from hal0_budget.cli.screen import require_terminal
 from hal0_budget.errors import BudgetError
 from hal0_budget.results import Statement
-from hal0_budget.store.holds import Hold
+from hal0_budget.store.hold_format import Hold
 from hal0_budget.store.layout import Home
 from hal0_budget.store.ledger import HOLDS, LEDGER
 from hal0_budget.store.tail import Entry, Tail

@@ -1,15 +1,17 @@
-"""The checkpoint: a tally kept beside the ledger, so that nobody reads the whole ledger twice.
+"""The checkpoint: a tally kept beside the ledger, so that no command but the first reads the whole ledger.
 
-It is derived, and deleting it costs one scan. It is also the high-water mark: a ledger that is
-shorter than its checkpoint, or does not match it, was damaged.
+It is derived, and deleting it costs one scan. It is also a high-water mark: a ledger that is shorter than its
+checkpoint, or does not match it, was damaged.
 
-The file is a short log of lines with a CRC-32 each: first a whole checkpoint, then changes of it,
-each with those days and hours alone that are not as in the whole one that it names by its CRC-32. The
-last good line counts, and a log that grows long is replaced by one whole line. Appending a change
-costs a tenth of what replacing a file does, and a crash in the middle leaves the line before.
+The file is a log of two kinds of line: a whole checkpoint, as JSON with a CRC-32, of which the last good one
+counts, and marks (see `marks`). Appending a line costs a tenth of what replacing the file does, and a crash
+in the middle leaves the line before. A log that grew long is replaced by its last checkpoint and the highest
+marks.
 
-Version 1: totals by day and by hour, unreadable lines, and the CRC-32 of the ledger's last bytes that
-it covers; whole lines only. Version 2: changes.
+Version 1: totals by day and by hour, unreadable lines, and the CRC-32 of the last ledger bytes that it
+covers; whole lines only. Version 2: lines with only the days and hours that changed. Version 3: whole lines
+again, days long past by month and year, marks. Of versions 1 and 2 only the size and the lifetime sum are
+used: the ledger is scanned once and must come to them.
 """
 
 from __future__ import annotations
@@ -17,43 +19,46 @@ from __future__ import annotations
 import json
 import os
 from binascii import crc32
-from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hal0_budget.money import plain
-from hal0_budget.store.durable import NotRegular, identity_of, opened, write_whole
+from hal0_budget.store.durable import NotRegular, identity_of, opened, replace, size_of, write_whole
+from hal0_budget.store.marks import KINDS, HoldsMark, LedgerMark, Marks, marks_in, owner_of
 from hal0_budget.store.tally import BadLine, Tally
 
-VERSION = 2
+VERSION = 3
 
 # How many of the ledger's last covered bytes must be the same for the two to match.
 _MATCHED = 4096
 
-# So many bytes of changes may follow a whole checkpoint, which is read each time that they are.
-_MOST_CHANGES = 16 * 1024
-
-# Longer than the line of any ledger: a century and a half of days. What is longer is not read.
+# The end of the log that a reader looks at first: longer than some whole lines and all marks between two
+# cuts.
+_TAIL = 16 * 1024
+_MOST_MARKS = 8 * 1024
+_LONGEST_LOG = 256 * 1024
+# Longer than the log of any ledger. What is longer is not read.
 _LONGEST = 2 * 1024 * 1024
 _HEAD = b'{"crc32":'
 
 
-class CheckpointUnusable(Exception):
-    """A checkpoint is there and cannot be used; says why."""
-
-
 class Checkpoint(NamedTuple):
-    """A tally, the CRC-32 of the last bytes that it covers, and whether there is a journal of holds."""
+    """A tally, the CRC-32 of the last ledger bytes that it covers, and the ledger's epoch: see `LedgerMark`.
+
+    Of one that `is_outdated`, of an earlier version, only the tally's size, lifetime sum and number of bad
+    lines are known.
+    """
 
     tally: Tally
     crc: int
-    has_holds: bool
+    epoch: int = 0
+    is_outdated: bool = False
 
     @classmethod
-    def of(cls, tally: Tally, ledger: int, *, has_holds: bool) -> Checkpoint:
+    def of(cls, tally: Tally, ledger: int, epoch: int) -> Checkpoint:
         """The checkpoint of a tally of the open file `ledger`."""
-        return cls(tally, last_crc(ledger, tally.size), has_holds)
+        return cls(tally, last_crc(ledger, tally.size), epoch)
 
     def matches(self, ledger: int, size: int) -> bool:
         """Whether the open file `ledger`, of so many bytes, still begins as it did, as far as its size
@@ -61,14 +66,17 @@ class Checkpoint(NamedTuple):
         """
         return size >= self.tally.size and last_crc(ledger, self.tally.size) == self.crc
 
+    def mark(self) -> LedgerMark:
+        """The mark that the checkpoint is, because it is saved after an fsync of what it covers."""
+        return LedgerMark(self.epoch, self.tally.size, self.crc)
 
-class _Whole(NamedTuple):
-    """A whole checkpoint as changes go by it: the CRC-32 of its line's body, its bytes, days and hours."""
 
-    crc: int
-    size: int
-    days: dict[str, str]
-    hours: dict[str, str]
+class Saved(NamedTuple):
+    """What the file says: the last checkpoint, the highest marks, and why it is unusable, if it is."""
+
+    checkpoint: Checkpoint | None = None
+    marks: Marks = Marks()
+    unusable: str | None = None
 
 
 class CheckpointLog:
@@ -76,95 +84,155 @@ class CheckpointLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._persona = path.parent.name
+        self._owner = owner_of(path)
         self._identity: tuple[int, int, int, int] | None = None
-        self._last: Checkpoint | None = None
-        self._whole: _Whole | None = None
+        self._saved = Saved()
+        # The last checkpoint with its line, and how many bytes of marks follow it.
+        self._last: tuple[bytes, Checkpoint | None] = (b"", None)
+        self._marks_size = 0
 
-    def load(self) -> Checkpoint | None:
-        """The last good checkpoint, for the caller to go on with; None where there is no file.
-
-        Raises CheckpointUnusable where none of the file's lines can be used, OSError.
-        """
+    def load(self) -> Saved:
+        """What the file says; the tally is the caller's to go on with. Raises OSError."""
         try:
             with opened(self.path, os.O_RDONLY) as fd:
                 identity = identity_of(os.fstat(fd))
-                if identity != self._identity or self._last is None:
+                if identity != self._identity:
                     self._identity = None
-                    self._last, self._whole = _read(fd, identity[2])
+                    self._saved = self._read(fd, identity[2])
                     self._identity = identity
         except FileNotFoundError:
-            return None
+            self._forget()
         except NotRegular as error:
-            raise CheckpointUnusable(error.strerror) from None
-        tally = self._last.tally.copy()
-        # Of the moment when it was written, and no part of it.
-        tally.settled.clear()
-        return self._last._replace(tally=tally)
+            self._forget()
+            return Saved(unusable=error.strerror)
+        if self._saved.checkpoint is None:
+            return self._saved
+        return self._saved._replace(checkpoint=_copied(self._saved.checkpoint))
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Make `checkpoint` the last one; the caller holds the lock, and does not go on with it.
+    def save(self, checkpoint: Checkpoint, holds: HoldsMark) -> None:
+        """Make `checkpoint` the last one, with the mark of the journal of holds.
 
-        Without fsync: after a power cut an old checkpoint, or none, costs a scan and nothing else.
-        Raises OSError.
+        The caller holds the lock, has synced the ledger, and does not go on with the tally. The checkpoint is
+        not synced: after a power cut an old one, or none, costs a scan and nothing else. Raises OSError.
         """
-        if self._append_change(checkpoint):
-            return
-        line, crc = _line(_to_json(checkpoint))
-        temporary = self.path.with_name(f".{self.path.name}.new")
-        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
-            write_whole(fd, line)
-            os.replace(temporary, self.path)
-            tally = checkpoint.tally
-            self._remember(checkpoint, _Whole(crc, len(line), tally.days, tally.hours), fd)
+        marks = self._saved.marks.merged(Marks(checkpoint.mark(), holds))
+        line = _line(_to_json(checkpoint, self._owner))
+        self._last = line, checkpoint
+        self._write(marks.lines(self._owner) + line + b"\n")
+        self._saved = Saved(checkpoint, marks)
 
-    def _append_change(self, checkpoint: Checkpoint) -> bool:
-        """Append `checkpoint` as a change; False where there is nothing known that it would change, or
-        too much follows that.
+    def renew(self, checkpoint: Checkpoint | None, marks: Marks) -> None:
+        """Replace the file durably by one with that checkpoint, if any, and those marks alone.
+
+        The caller holds the lock. Raises OSError.
         """
+        line = b"" if checkpoint is None else _line(_to_json(checkpoint, self._owner)) + b"\n"
+        replace(self.path, marks.lines(self._owner) + line)
+        self._forget()
+
+    def append_mark(self, marks: Marks) -> None:
+        """Append marks. Needs no lock. Raises OSError."""
+        with opened(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as fd:
+            write_whole(fd, b"\n" + marks.lines(self._owner))
+
+    def is_long(self) -> bool:
+        """Whether there are many marks behind the last checkpoint, as the file was last read."""
+        return self._marks_size > _MOST_MARKS
+
+    def cut(self, marks: Marks) -> None:
+        """Replace a log with many marks by its last checkpoint and `marks`, the highest of all.
+
+        The caller holds the lock. Raises OSError.
+        """
+        if self._identity is not None and self.is_long():
+            self._replace(marks.lines(self._owner) + self._last[0] + b"\n")
+            self._saved = self._saved._replace(marks=marks)
+
+    def _forget(self) -> None:
+        self._identity, self._saved, self._last = None, Saved(), (b"", None)
+
+    def _write(self, text: bytes) -> None:
         try:
             with opened(self.path, os.O_WRONLY | os.O_APPEND) as fd:
-                identity = identity_of(os.fstat(fd))
-                whole = self._whole if identity == self._identity else None
-                if whole is None or identity[2] > whole.size + _MOST_CHANGES:
-                    return False
-                write_whole(fd, _line(_to_json(checkpoint, whole))[0])
-                self._remember(checkpoint, whole, fd)
-                return True
+                if size_of(fd) <= _LONGEST_LOG:
+                    # What a crash left of a line before ends here.
+                    write_whole(fd, b"\n" + text)
+                    self._remember(fd)
+                    return
         except FileNotFoundError:
-            return False
+            pass
+        self._replace(text)
 
-    def _remember(self, checkpoint: Checkpoint, whole: _Whole, fd: int) -> None:
-        self._identity, self._last, self._whole = identity_of(os.fstat(fd)), checkpoint, whole
+    def _replace(self, text: bytes) -> None:
+        temporary = self.path.with_name(f".{self.path.name}.new")
+        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
+            write_whole(fd, text)
+            os.replace(temporary, self.path)
+            self._remember(fd)
+
+    def _remember(self, fd: int) -> None:
+        self._identity = identity_of(os.fstat(fd))
+        self._marks_size = 0
+
+    def _read(self, fd: int, size: int) -> Saved:
+        """What an open file of `size` bytes says. Raises OSError."""
+        if size > _LONGEST:
+            return Saved(unusable=f"longer than {_LONGEST} bytes")
+        saved = self._read_from(fd, size, max(0, size - _TAIL))
+        if saved.checkpoint is None and size > _TAIL:
+            saved = self._read_from(fd, size, 0)
+        return saved
+
+    def _read_from(self, fd: int, size: int, start: int) -> Saved:
+        data = os.pread(fd, size - start, start)
+        lines = data.split(b"\n")
+        marks = marks_in(lines, self._owner)
+        behind = 0
+        for line in reversed(lines):
+            body = _checked_body(line) if line.startswith(_HEAD) else None
+            if body is not None:
+                checkpoint = self._parsed(line, body)
+                if checkpoint is None:
+                    return Saved(None, marks, "its last good line is no checkpoint")
+                self._last, self._marks_size = (line, checkpoint), behind
+                if not checkpoint.is_outdated:
+                    marks = marks.merged(Marks(ledger=checkpoint.mark()))
+                elif _has_holds(body):
+                    marks = marks.merged(Marks(holds=HoldsMark(size=1)))
+                return Saved(checkpoint, marks)
+            behind += len(line) + 1
+        self._last, self._marks_size = (b"", None), size
+        is_checkpoint = not all(map(_may_be_mark, lines))
+        return Saved(None, marks, "no line has a valid checksum" if is_checkpoint else None)
+
+    def _parsed(self, line: bytes, body: bytes) -> Checkpoint | None:
+        known, checkpoint = self._last
+        if line == known and checkpoint is not None:
+            return checkpoint
+        try:
+            return _from_json(json.loads(body), self._persona, self._owner)
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError):
+            return None
 
 
-def _read(fd: int, size: int) -> tuple[Checkpoint, _Whole | None]:
-    """The last good checkpoint of an open file, and the whole one that more changes may go by.
-
-    Raises CheckpointUnusable, OSError.
-    """
-    if size > _LONGEST:
-        raise CheckpointUnusable(f"longer than {_LONGEST} bytes")
-    data = os.pread(fd, size, 0)
-    lines = data.split(b"\n")
-    for line in reversed(lines):
-        body = _checked_body(line)
-        if body is not None:
-            try:
-                found = _from_json(body, lines)
-            except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError):
-                raise CheckpointUnusable("its last good line is no checkpoint") from None
-            if found is not None:
-                checkpoint, whole = found
-                # Nothing is appended to half a line.
-                return checkpoint, whole if data.endswith(b"\n") else None
-    raise CheckpointUnusable("none of its lines has the right checksum and goes by one that has")
+def _may_be_mark(line: bytes) -> bool:
+    """Whether a line is a mark or what a crash left of one, zeros included."""
+    text = line.strip(b"\0")
+    return not text or any(text.startswith(kind) or kind.startswith(text) for kind in KINDS)
 
 
-def _line(found: dict[str, object]) -> tuple[bytes, int]:
-    """The line of a checkpoint, and the CRC-32 of its body."""
+def _copied(checkpoint: Checkpoint) -> Checkpoint:
+    tally = checkpoint.tally.copy()
+    # Settled holds belong to the scan that found them, not to the checkpoint.
+    tally.settled.clear()
+    return checkpoint._replace(tally=tally)
+
+
+def _line(found: dict[str, object]) -> bytes:
+    """The line of a checkpoint, without its newline."""
     body = json.dumps(found, separators=(",", ":")).encode("ascii")
-    crc = crc32(body)
-    return b'%s%d,"checkpoint":%s}\n' % (_HEAD, crc, body), crc
+    return b'%s%d,"checkpoint":%s}' % (_HEAD, crc32(body), body)
 
 
 def _checked_body(line: bytes) -> bytes | None:
@@ -179,14 +247,14 @@ def last_crc(ledger: int, size: int) -> int:
     return crc32(os.pread(ledger, length, size - length))
 
 
-def _to_json(checkpoint: Checkpoint, whole: _Whole | None = None) -> dict[str, object]:
-    """A checkpoint as its line has it; where `whole` is given, as a change of that."""
+def _to_json(checkpoint: Checkpoint, owner: str) -> dict[str, object]:
     tally = checkpoint.tally
-    found = {
+    return {
         "version": VERSION,
+        "owner": owner,
+        "epoch": checkpoint.epoch,
         "size": tally.size,
         "crc": checkpoint.crc,
-        "has_holds": checkpoint.has_holds,
         "lines": tally.lines,
         "rows": tally.rows,
         "torn": tally.torn,
@@ -198,48 +266,31 @@ def _to_json(checkpoint: Checkpoint, whole: _Whole | None = None) -> dict[str, o
         "bad_count": tally.bad_count,
         "bad_lines": [[bad.line, bad.byte, bad.why] for bad in tally.bad_lines],
     }
-    if whole is None:
-        return found
-    changes = {"hours": _changed(tally.hours, whole.hours), "days": _changed(tally.days, whole.days)}
-    return found | changes | {"since": whole.crc}
 
 
-def _changed(sums: dict[str, str], before: dict[str, str]) -> dict[str, str]:
-    return {time: usd for time, usd in sums.items() if before.get(time) != usd}
+def _from_json(found: dict[str, Any], persona: str, owner: str) -> Checkpoint | None:
+    """The checkpoint that a line's body is; None if its version is not known, or it is another persona's.
 
-
-def _from_json(body: bytes, lines: Sequence[bytes]) -> tuple[Checkpoint, _Whole] | None:
-    """The checkpoint of a line's body, and the whole one that it changes, which may be itself.
-
-    None where that is not there. Raises CheckpointUnusable, and all that a wrong body may raise.
+    Raises on a wrong body.
     """
-    found = json.loads(body)
-    if found["version"] not in (1, VERSION):
-        raise CheckpointUnusable(f"version {found['version']} is not known to this program")
-    crc = found.get("since", crc32(body))
-    whole = _whole(crc, lines)
-    if whole is None:
+    if found["version"] not in (1, 2, VERSION) or found.get("owner", owner) != owner:
         return None
-    tally = Tally(found["hours_from"])
+    is_outdated = found["version"] < VERSION
+    tally = Tally(persona, found["hours_from"])
     tally.size = found["size"]
-    tally.lines = found["lines"]
-    tally.rows = found["rows"]
-    tally.torn = found["torn"]
     tally.lifetime = Decimal(found["lifetime"])
-    tally.unconfirmed = Decimal(found["unconfirmed"])
-    tally.days = whole.days | found["days"]
-    hours = whole.hours | found["hours"]
-    tally.hours = {hour: usd for hour, usd in hours.items() if hour >= tally.hours_from}
     tally.bad_count = found["bad_count"]
-    tally.bad_lines = [BadLine(line, byte, why) for line, byte, why in found["bad_lines"]]
-    return Checkpoint(tally, found["crc"], found["has_holds"]), whole
+    if not is_outdated:
+        tally.lines = found["lines"]
+        tally.rows = found["rows"]
+        tally.torn = found["torn"]
+        tally.unconfirmed = Decimal(found["unconfirmed"])
+        tally.days = found["days"]
+        tally.hours = {hour: usd for hour, usd in found["hours"].items() if hour >= tally.hours_from}
+        tally.bad_lines = [BadLine(line, byte, why) for line, byte, why in found["bad_lines"]]
+    return Checkpoint(tally, found["crc"], 0 if is_outdated else found["epoch"], is_outdated)
 
 
-def _whole(crc: int, lines: Sequence[bytes]) -> _Whole | None:
-    """The whole checkpoint whose line has that CRC-32."""
-    for line in lines:
-        if line.startswith(b"%s%d," % (_HEAD, crc)) and (body := _checked_body(line)) is not None:
-            found = json.loads(body)
-            if "since" not in found:
-                return _Whole(crc, len(line) + 1, found["days"], found["hours"])
-    return None
+def _has_holds(body: bytes) -> bool:
+    """Whether a checkpoint of version 1 or 2 says that there was a journal of holds."""
+    return b'"has_holds":true' in body

@@ -11,6 +11,8 @@ from pathlib import Path
 DIR_MODE = 0o770
 FILE_MODE = 0o660
 
+_BLOCK = 1024 * 1024
+
 
 class NotRegular(OSError):
     """What stands at a path is a FIFO, a folder, a device or a symlink, not a file of data."""
@@ -91,6 +93,31 @@ def sync(path: Path) -> None:
     with opened(target, os.O_RDONLY) as fd:
         os.fsync(fd)
     sync_dir(target.parent)
+
+
+def sync_dirs(path: Path, levels: int) -> None:
+    """Make the names in a folder durable, and those in the `levels` folders above it.
+
+    A process that made these folders may have died before it synced them. A folder above that this user
+    may not open was made by another program, and is left to it. Raises OSError.
+    """
+    sync_dir(path)
+    for parent in list(path.absolute().parents)[:levels]:
+        with suppress(PermissionError):
+            sync_dir(parent)
+
+
+def rewrite(path: Path, fd: int, start: int, end: int) -> None:
+    """Write the bytes `start` to `end` of the open file `fd` again where they are, so that the next fsync
+    covers them.
+
+    After a failed fsync the kernel may count a page as clean that never reached the disk; then only a new
+    write makes the next fsync mean something. `path` names the file. Raises OSError.
+    """
+    with opened(path, os.O_RDWR) as other:
+        if os.path.samestat(os.fstat(other), os.fstat(fd)):
+            while start < end and (block := os.pread(other, min(_BLOCK, end - start), start)):
+                start += os.pwrite(other, block, start)
 
 
 def make_dirs(path: Path) -> None:

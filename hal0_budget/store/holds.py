@@ -1,157 +1,124 @@
-"""The holds of one persona: estimates set aside before a call, in a journal beside the ledger.
+"""The journal of holds of one persona: estimates set aside before a call, beside the ledger.
 
-Two kinds of line: a hold, and the closing of one. A hold that is settled is closed by its row in the
-ledger; the journal is told afterwards, and before the checkpoint passes that row. Whoever reads
-takes a hold for closed when either says so, and no crash in between counts it twice or not at all.
+The journal is as much the truth as the ledger: what it says about open holds is written nowhere else. A hold
+that is settled ends with its row in the ledger; the journal records that afterwards, before the checkpoint
+passes the row. A reader takes a hold for closed if either says so, so no crash in between counts it twice or
+not at all.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Collection
+from binascii import crc32
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import cast
 
-from hal0_budget.money import EXACT, ZERO, checked_usd, plain, total
-from hal0_budget.store.durable import opened, replace, size_of, sync_dir, write_whole
-from hal0_budget.store.rows import TORN_MARK, Unreadable, is_blank, is_hour, parse_object
+from hal0_budget.money import EXACT, ZERO, plain, total
+from hal0_budget.store.durable import NotRegular, opened, replace, rewrite, size_of, sync_dir, write_whole
+from hal0_budget.store.hold_format import (
+    Closing,
+    Header,
+    Hold,
+    Outcome,
+    body_of,
+    chained,
+    parse_entry,
+    plain_lines,
+)
+from hal0_budget.store.marks import HoldsMark
+from hal0_budget.store.rows import TORN_MARK, Unreadable, is_blank
 
 # Closed holds are kept as long as the journal is shorter, and the newest of them always: a second
 # settlement of one must be told from one of a hold that never was.
 _LONGEST = 64 * 1024
 _KEPT_CLOSED = 100
 
-# A block of a look, and the longest line: one that fills a block is refused unread.
+# A block of a read, and the longest line: one that fills a block is refused unread.
 _BLOCK = 256 * 1024
 
-# So many of the journal's first bytes tell it from one that was shortened in its place: that begins with
-# another line, and may have the number of the file that was there before.
+# The journal's first bytes, which name it and its generation: if they change, it was rewritten.
 _BEGINNING = 256
 
-# A reader that finds so many bytes new has been waiting for others that reserve.
+# Under contention each process reads the holds of all others: so many new bytes are read the fast way.
 _MANY = 2048
 
-_TEXT = r"[ !#-\[\]-~]++"
-_MINUTES = r":[0-5]\d:[0-5]\d\.\d{6}\+00:00"
-# A line as this program writes it: itself; a hold's id, USD, hour and expiry; what closes one, how, and by
-# which row. What it takes, with hours that are hours, `parse_entry` takes too and reads alike.
-_PLAIN = (
-    rf'^(\{{"hold":"({_TEXT})","usd":((?:0|[1-9]\d{{0,8}}+)(?:\.\d{{1,40}}+)?+)'
-    rf',"ts":"([0-9T-]{{13}}+){_MINUTES}","expires":"([0-9T-]{{13}}+{_MINUTES})"'
-    rf',"on_expiry":"(?:book|release)","surface":"{_TEXT}","model":"{_TEXT}"\}}'
-    rf'|\{{"closed":"({_TEXT})","how":"(settled|released|expired)","request_id":(?:null|"({_TEXT})")\}})\n'
-)
+# Longer than the end of any line, from its checksum on.
+_LINE_END = 32
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
-Outcome = Literal["settled", "released", "expired"]
-OnExpiry = Literal["book", "release"]
-
-
-class Hold(NamedTuple):
-    """An estimate set aside: USD, from `ts` until it is settled or `expires` (aware, UTC).
-
-    When its time is up it is booked as an unconfirmed row, or given back, as `on_expiry` says.
-    """
-
-    hold_id: str
-    usd: Decimal
-    ts: datetime
-    expires: datetime
-    on_expiry: OnExpiry
-    surface: str
-    model: str
-
-    def line(self) -> bytes:
-        """The hold as it stands in the journal."""
-        return (
-            f'{{"hold":{json.dumps(self.hold_id)},"usd":{plain(self.usd)}'
-            f',"ts":"{_time_text(self.ts)}","expires":"{_time_text(self.expires)}"'
-            f',"on_expiry":"{self.on_expiry}","surface":{json.dumps(self.surface)}'
-            f',"model":{json.dumps(self.model)}}}\n'
-        ).encode("ascii")
-
-
-class Closing(NamedTuple):
-    """The end of a hold: how it ended, and the request id of the row that it became, if any."""
-
-    hold_id: str
-    how: Outcome
-    request_id: str | None = None
-
-    def line(self) -> bytes:
-        """The closing as it stands in the journal."""
-        return (
-            f'{{"closed":{json.dumps(self.hold_id)},"how":"{self.how}"'
-            f',"request_id":{json.dumps(self.request_id)}}}\n'
-        ).encode("ascii")
-
-
-class HoldsDamaged(Exception):
-    """A line of the journal is neither hold nor closing; says which."""
-
 
 class Holds:
-    """The journal at `path`, read incrementally: open holds, the last closings, their sum.
+    """The journal at `path`, read incrementally: open holds, the last closed ones, their sum.
 
-    Where many reserve at once, each reads the holds of all, and asks for hardly one of them: of plain lines
-    only the sum and the next expiry are taken, and a hold is made when it is asked for.
+    Reading goes on behind damage, so that holds that were opened since are still counted; what is counted
+    then is no more than a hint.
+
+    Fast path under contention: of plain lines only the sum and the next expiry are computed; a `Hold` is made
+    when it is asked for.
     """
+
+    closed: dict[str, Closing]
+    total: Decimal
+    exists: bool
+    # A plain line is kept as its text until the hold is asked for.
+    _open: dict[str, Hold | str]
+    # What is wrong with the lines that were read, and with the file against its mark.
+    _broken: str | None
+    _differs: str | None
+    # No open hold expires before this: looking at each of them every time would not stay flat.
+    _soonest: datetime
+    _file: tuple[int, int]
+    _beginning: bytes
+    _size: int
+    _lines: int
+    _chain: int
+    _header: Header | None
+    _is_legacy: bool
+    # Whether the last line that was read lacks its newline.
+    _is_open_ended: bool
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = (0, 0)
-        self._beginning = b""
-        self._size = self._lines = 0
-        self._soonest = _NEVER
+        self._persona = path.parent.name
         self._forget()
 
-    def read(self) -> None:
-        """Take what the journal has gained. Raises HoldsDamaged, OSError."""
+    def read(self, marks: Sequence[HoldsMark] = ()) -> None:
+        """Read what the journal has gained, and compare it with each of its marks. Raises OSError."""
         try:
             with opened(self.path, os.O_RDONLY) as fd:
-                self._read(fd)
+                self._read(fd, marks)
         except FileNotFoundError:
             self._forget()
+            self._differs = self._missing(marks)
+        except NotRegular as error:
+            self._forget()
+            self._differs = str(error.strerror)
 
-    def _read(self, fd: int) -> None:
-        status = os.fstat(fd)
-        file = status.st_dev, status.st_ino
-        if (
-            file != self._file
-            or status.st_size < self._size
-            or os.pread(fd, len(self._beginning), 0) != self._beginning
-        ):
-            self._forget()
-            self._file = file
-        # One that says nothing was emptied, or its first entry is still to come.
-        self.exists = status.st_size > 0
-        try:
-            while self._take_block(fd):
-                pass
-        except HoldsDamaged:
-            raise
-        except BaseException:
-            # Half a block may be taken, and is not to be taken for known.
-            self._forget()
-            raise
-        if len(self._beginning) < _BEGINNING:
-            self._beginning = os.pread(fd, min(_BEGINNING, self._size), 0)
+    @property
+    def damage(self) -> str | None:
+        """What is wrong with the journal; None if it is sound."""
+        return self._broken or self._differs
 
     @property
     def position(self) -> tuple[object, ...]:
         """Which journal was read, and how far."""
         return self._file, self._beginning, self._size
 
-    def held(self, now: datetime, settled: Collection[str]) -> Decimal:
-        """USD that open holds set aside, but for those that were `settled` behind the journal's back.
+    def mark(self) -> HoldsMark:
+        """The mark of the journal as it was read: its writer saves it once that is durable."""
+        if self._header is None:
+            return HoldsMark()
+        generation, journal = self._header.generation, self._header.journal
+        return HoldsMark(generation, self._size, self._chain, journal, plain(self.total))
 
-        What will be given back on expiry no longer counts then.
+    def held(self, now: datetime, settled: Collection[str]) -> Decimal:
+        """USD that open holds set aside, without those that were `settled` by a ledger row that the journal
+        has not recorded yet, and without those that are given back because their time is up.
         """
         gone = {hold_id: self._made(hold_id) for hold_id in settled}
         gone |= {hold.hold_id: hold for hold in self.expired(now) if hold.on_expiry == "release"}
@@ -163,6 +130,16 @@ class Holds:
     def __contains__(self, hold_id: object) -> bool:
         """Whether there is an open hold of that id."""
         return hold_id in self._open
+
+    def is_settled_by(self, hold_id: str, byte: int) -> bool:
+        """Whether a row that names the hold settles it: not if it was in the ledger, at that byte, before the
+        hold was opened. Then it belongs to an earlier hold of the same id.
+        """
+        return hold_id in self._open and byte >= self._made(hold_id).ledger_size
+
+    def ledger_size(self) -> int:
+        """The size that the ledger is known to have had: the largest that an open hold names."""
+        return max((hold.ledger_size for hold in self.open()), default=0)
 
     def find(self, hold_id: str) -> Hold | None:
         """The open hold of that id."""
@@ -181,96 +158,248 @@ class Holds:
         return [hold for hold in holds if now >= hold.expires]
 
     def append(self, *entries: Hold | Closing) -> None:
-        """Write entries durably, then take them. The caller holds the lock. Raises OSError."""
+        """Write entries durably, then read them. The caller holds the lock. Raises OSError."""
         with ExitStack() as stack:
             fd = self.write(stack, *entries)
-            os.fsync(fd)
-            try:
-                self._read(fd)
-            except HoldsDamaged:
-                # What was damaged before does not undo what was just written; the next look says it.
-                return
-        if self._size > _LONGEST and self._lines > 2 * (len(self._open) + _KEPT_CLOSED):
-            self._compact()
+            if fd is not None:
+                os.fsync(fd)
+        if self.damage is None and self._is_long():
+            self._rewrite(())
 
-    def write(self, stack: ExitStack, *entries: Hold | Closing) -> int:
-        """Write entries; the file, open until the stack ends, that is to be synced before they are told of.
+    def write(self, stack: ExitStack, *entries: Hold | Closing) -> int | None:
+        """Append entries and read them; returns the file, open until the stack ends. The caller must fsync it
+        before acknowledging. None if the entries are durable already.
 
         The caller holds the lock. Raises OSError.
         """
+        if self._header is None and self.damage is None:
+            # There is no journal yet, or one of the previous version.
+            self._rewrite(entries)
+            return None
+        is_new = not self.exists
         fd = stack.enter_context(opened(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT))
-        if size_of(fd) == 0:
-            # Before the first entry, so that whoever fails or dies here leaves it to the next.
+        if is_new:
             sync_dir(self.path.parent)
-        write_whole(fd, self._seal(fd) + b"".join(entry.line() for entry in entries))
+        write_whole(fd, self._seal(fd) + chained(entries, self._chain))
+        self._read(fd, None)
         return fd
 
-    def _compact(self) -> None:
-        kept = list(self.closed.values())[-_KEPT_CLOSED:]
-        lines = [closing.line() for closing in kept] + [hold.line() for hold in self.open()]
-        replace(self.path, b"".join(lines))
+    def sync_again(self) -> None:
+        """Write the journal's bytes again and fsync them: an earlier fsync of them may have failed.
+
+        The caller holds the lock. Raises OSError.
+        """
+        with opened(self.path, os.O_RDWR) as fd:
+            rewrite(self.path, fd, 0, size_of(fd))
+            os.fsync(fd)
+        sync_dir(self.path.parent)
+
+    def repair(self, mark: HoldsMark, ledger_size: int) -> None:
+        """Replace the journal by one that is newer than `mark`, with the holds that are open as far as could
+        be read; none of them is behind the end of a ledger of `ledger_size` bytes.
+
+        The caller holds the lock. Raises OSError.
+        """
+        for hold in self.open():
+            self._open[hold.hold_id] = hold._replace(ledger_size=min(hold.ledger_size, ledger_size))
+        generation = max(mark.generation, 0 if self._header is None else self._header.generation)
+        self._header = Header(mark.journal or _new_id(), self._persona, max(generation, 1))
+        self._rewrite(())
+
+    def _is_long(self) -> bool:
+        return self._size > _LONGEST and self._lines > 2 * (len(self._open) + _KEPT_CLOSED)
+
+    def _rewrite(self, entries: tuple[Hold | Closing, ...]) -> None:
+        """Replace the journal by one of the next generation: what is open, the newest closed holds,
+        `entries`.
+        """
+        old = self._header or Header(_new_id(), self._persona, 0)
+        kept = [*self.closed.values()][-_KEPT_CLOSED:]
+        header = old._replace(generation=old.generation + 1)
+        replace(self.path, chained((header, *kept, *self.open(), *entries), 0))
+        self._forget()
         self.read()
 
+    def _read(self, fd: int, marks: Sequence[HoldsMark] | None) -> None:
+        status = os.fstat(fd)
+        file = status.st_dev, status.st_ino
+        if (
+            file != self._file
+            or status.st_size < self._size
+            or os.pread(fd, len(self._beginning), 0) != self._beginning
+        ):
+            self._forget()
+            self._file = file
+        # An empty file was emptied, or its first entry is still to come.
+        self.exists = status.st_size > 0
+        durable = max((mark.size for mark in marks or ()), default=0)
+        try:
+            while self._take_block(fd, durable):
+                pass
+        except BaseException:
+            # A part of a block may have been taken: read from the beginning next time.
+            self._forget()
+            raise
+        if len(self._beginning) < _BEGINNING:
+            self._beginning = os.pread(fd, min(_BEGINNING, self._size), 0)
+        if marks is not None:
+            found = [self._difference(fd, mark) for mark in marks]
+            self._differs = next(filter(None, found), None) if self.exists else self._missing(marks)
+
+    def _difference(self, fd: int, mark: HoldsMark) -> str | None:
+        """What is wrong if the journal is not the one of a mark, or does not reach as far."""
+        header = self._header
+        if mark.generation == 0:
+            return None
+        if header is None or header.journal != mark.journal or header.generation < mark.generation:
+            return "an older copy, or another journal"
+        if header.generation > mark.generation or self._chain_at(fd, mark.size) == mark.chain:
+            return None
+        if self._size < mark.size:
+            return f"{self._size} bytes long, and {mark.size} were acknowledged"
+        return "altered"
+
+    def _chain_at(self, fd: int, size: int) -> int | None:
+        """The checksum of the line that ends at the byte `size`, newline included."""
+        if size in (self._size, self._size + self._is_open_ended):
+            return self._chain
+        end = os.pread(fd, _LINE_END, max(0, size - _LINE_END))
+        return body_of(end.removesuffix(b"\n"))[1] if size < self._size else None
+
+    def _missing(self, marks: Sequence[HoldsMark]) -> str | None:
+        return "gone or empty" if any(mark.size for mark in marks) else None
+
     def _seal(self, fd: int) -> bytes:
+        """What must precede the next line: nothing, a missing newline, or the end of a torn write."""
         size = size_of(fd)
-        return b"" if size == 0 or os.pread(fd, 1, size - 1) == b"\n" else TORN_MARK + b"\n"
+        if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
+            return b""
+        return b"\n" if self._is_open_ended else TORN_MARK + b"\n"
 
     def _forget(self) -> None:
-        self._open: dict[str, Hold | str] = {}
-        self.closed: dict[str, Closing] = {}
+        self._open = {}
+        self.closed = {}
         self.total = ZERO
         self.exists = False
-        # No open hold expires before this: looking at each of them every time would not stay flat.
+        self._broken = self._differs = None
         self._soonest = _NEVER
         self._file = (0, 0)
         self._beginning = b""
-        self._size = self._lines = 0
+        self._size = self._lines = self._chain = 0
+        self._header = None
+        self._is_legacy = self._is_open_ended = False
 
-    def _take_block(self, fd: int) -> bool:
-        """Take the next whole lines, a block at most; whether there may be more."""
+    def _take_block(self, fd: int, durable: int) -> bool:
+        """Read the next whole lines, a block at most; whether there may be more."""
         gained = size_of(fd) - self._size
         block = os.pread(fd, min(_BLOCK, max(gained, 0)), self._size)
-        whole = block[: block.rfind(b"\n") + 1]
-        if not whole and len(block) == _BLOCK:
-            raise HoldsDamaged(f"line {self._lines + 1} is longer than {_BLOCK} bytes")
-        lines = _plain_lines(whole) if len(whole) > _MANY else None
-        if lines is None:
-            for number, line in enumerate(whole.split(b"\n")[:-1], start=self._lines + 1):
-                self._take(line, number)
-        else:
-            self._take_plain(lines)
-        self._lines += whole.count(b"\n")
-        self._size += len(whole)
-        return len(block) == _BLOCK
+        end = block.rfind(b"\n") + 1
+        if not end and len(block) == _BLOCK:
+            self._note(f"line {self._lines + 1} is longer than {_BLOCK} bytes")
+            return False
+        whole, fragment = block[:end], block[end:]
+        if whole:
+            # The first line of all is not like the others.
+            first = 0 if self._size else whole.index(b"\n") + 1
+            self._take_lines(whole[:first], durable)
+            self._take_lines(whole[first:], durable)
+            self._is_open_ended = False
+        if len(block) == _BLOCK:
+            return True
+        self._take_fragment(fragment)
+        return False
 
-    def _take(self, line: bytes, number: int) -> None:
-        if is_blank(line):
+    def _take_lines(self, whole: bytes, durable: int) -> None:
+        lines = plain_lines(whole) if len(whole) > _MANY and self._header else None
+        if lines is not None and self._take_plain(lines):
+            self._lines += len(lines)
+            self._size += len(whole)
+            return
+        for line in whole.split(b"\n")[:-1]:
+            self._take(line, durable)
+            self._size += len(line) + 1
+            self._lines += 1
+
+    def _take_fragment(self, fragment: bytes) -> None:
+        """Read the last line if it only lacks its newline; anything else there is a torn write."""
+        body, stated = body_of(fragment)
+        if stated is not None and stated == crc32(body, self._chain):
+            self._take(fragment, 0)
+            self._size += len(fragment)
+            self._is_open_ended = True
+
+    def _take(self, line: bytes, durable: int) -> None:
+        if is_blank(line) or line.endswith(TORN_MARK):
+            return
+        if line.startswith(b"\0") and self._size >= durable:
+            # A power cut kept a later write and lost one before it; neither was acknowledged.
             return
         try:
             entry = parse_entry(line)
         except Unreadable as error:
-            raise HoldsDamaged(f"line {number} is unreadable: {error}") from None
-        if isinstance(entry, Closing):
+            self._note(f"line {self._lines + 1} is unreadable: {error}")
+            self._chain = body_of(line)[1] or self._chain
+            return
+        is_sound = self._is_chained(line)
+        if isinstance(entry, Header):
+            self._take_header(entry)
+        elif isinstance(entry, Hold):
+            self._take_hold(entry)
+        elif is_sound:
+            # A resolution that may have been altered gives nothing back.
             self._close(entry)
-        elif entry.hold_id not in self._open and entry.hold_id not in self.closed:
-            # Else it was taken before: the lines before a damaged one are read again every time.
-            self._open[entry.hold_id] = entry
-            self._soonest = min(self._soonest, entry.expires)
-            self.total = EXACT.add(self.total, entry.usd)
 
-    def _take_plain(self, lines: list[tuple[str, ...]]) -> None:
+    def _is_chained(self, line: bytes) -> bool:
+        """Follow the chain of checksums to a line; False, and noted as damage, if it does not continue it."""
+        body, stated = body_of(line)
+        if stated is None and self._header is None and self._size == 0:
+            self._is_legacy = True
+        if self._is_legacy and stated is None:
+            return True
+        expected = crc32(body, self._chain)
+        # Follow what the line states, so that damage to one line is damage of that line alone.
+        self._chain = stated or self._chain
+        if stated == expected and not self._is_legacy:
+            return True
+        self._note(f"line {self._lines + 1} was altered, or a line before it is gone or was moved")
+        return False
+
+    def _take_header(self, header: Header) -> None:
+        if self._size:
+            self._note(f"line {self._lines + 1} is the first line of a journal")
+        elif header.persona != self._persona:
+            self._note(f"the journal of persona {header.persona!r}")
+        else:
+            self._header = header
+
+    def _take_hold(self, hold: Hold) -> None:
+        if hold.hold_id in self._open or hold.hold_id in self.closed:
+            return
+        self._open[hold.hold_id] = hold
+        self._soonest = min(self._soonest, hold.expires)
+        self.total = EXACT.add(self.total, hold.usd)
+
+    def _take_plain(self, lines: list[tuple[str, ...]]) -> bool:
+        """Read plain lines; False, and nothing read, if their checksums do not continue the chain."""
+        chain = self._chain
+        for line in lines:
+            chain = crc32(line[0].encode("latin-1"), chain)
+            if chain != int(line[8]):
+                return False
+        self._chain = chain
         amounts, ends = [], []
         known, ended = self._open, self.closed
-        for line, hold_id, usd, _, expires, closed, how, request_id in lines:
+        for body, hold_id, usd, _, expires, closed, how, request_id, _ in lines:
             if closed:
                 self._close(Closing(closed, cast(Outcome, how), request_id or None))
             elif hold_id not in known and hold_id not in ended:
-                known[hold_id] = line
+                known[hold_id] = body
                 amounts.append(usd)
                 ends.append(expires)
         if ends:
             self._soonest = min(self._soonest, datetime.fromisoformat(min(ends)))
             self.total = EXACT.add(self.total, total(map(Decimal, amounts)))
+        return True
 
     def _close(self, closing: Closing) -> None:
         if closing.hold_id in self._open:
@@ -281,44 +410,14 @@ class Holds:
     def _made(self, hold_id: str) -> Hold:
         found = self._open[hold_id]
         if isinstance(found, str):
-            found = self._open[hold_id] = _hold(parse_object(found.encode()))
+            hold = cast(Hold, parse_entry(f"{found}}}".encode("latin-1")))
+            self._open[hold_id] = hold
+            return hold
         return found
 
-
-def _plain_lines(block: bytes) -> list[tuple[str, ...]] | None:
-    """The lines of a block, taken apart as `_PLAIN` does; None where one of them is not plain."""
-    found: list[tuple[str, ...]] = re.findall(_PLAIN, block.decode("latin-1"), re.MULTILINE | re.ASCII)
-    hours = {line[3] for line in found} | {line[4][:13] for line in found}
-    return found if len(found) == block.count(b"\n") and all(map(is_hour, hours - {""})) else None
+    def _note(self, damage: str) -> None:
+        self._broken = self._broken or damage
 
 
-def parse_entry(line: bytes) -> Hold | Closing:
-    """The hold or the closing that a line of the journal is. Raises Unreadable with the reason."""
-    found = parse_object(line)
-    try:
-        return _closing(found) if "closed" in found else _hold(found)
-    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
-        raise Unreadable(f"neither a hold nor a closing: {error}") from None
-
-
-def _closing(found: dict[str, Any]) -> Closing:
-    hold_id, how, request_id = found["closed"], found["how"], found["request_id"]
-    if not (isinstance(hold_id, str) and how in get_args(Outcome) and isinstance(request_id, str | None)):
-        raise ValueError("what closes it is not told in words")
-    return Closing(hold_id, how, request_id)
-
-
-def _hold(found: dict[str, Any]) -> Hold:
-    hold_id, usd, surface, model = (found[key] for key in ("hold", "usd", "surface", "model"))
-    ts, expires = datetime.fromisoformat(found["ts"]), datetime.fromisoformat(found["expires"])
-    if ts.tzinfo is None or expires.tzinfo is None:
-        raise ValueError("a time without offset")
-    if not all(isinstance(text, str) for text in (hold_id, surface, model)):
-        raise ValueError("a name that is no text")
-    if not isinstance(usd, Decimal) or found["on_expiry"] not in get_args(OnExpiry):
-        raise ValueError("usd is not a number, or on_expiry not what can be done")
-    return Hold(hold_id, checked_usd(usd), ts, expires, found["on_expiry"], surface, model)
-
-
-def _time_text(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="microseconds")
+def _new_id() -> str:
+    return os.urandom(8).hex()

@@ -1,8 +1,8 @@
 """The ledger of one persona, as readers see it: incremental, lock-free, never edited.
 
 hal0's own server appends to the same file without our lock, so a reader takes whole lines as
-they come and ignores the fragment at the end. What holds set aside is read along with it, because
-the row that settles a hold stands in the ledger.
+they come and ignores the fragment at the end. The journal of holds is read along with it, because
+the row that settles a hold is in the ledger.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hal0_budget.errors import LedgerDamaged, LockTimeout
-from hal0_budget.store.checkpoint import Checkpoint, CheckpointLog, CheckpointUnusable
+from hal0_budget.store.checkpoint import Checkpoint, CheckpointLog, Saved, last_crc
 from hal0_budget.store.durable import NotRegular, opened, size_of
-from hal0_budget.store.holds import Closing, Hold, Holds, HoldsDamaged
+from hal0_budget.store.hold_format import Closing, Hold
+from hal0_budget.store.holds import Holds
 from hal0_budget.store.layout import LOCK
 from hal0_budget.store.lock import Lock
+from hal0_budget.store.marks import AllMarks, MarkLog, Marks
 from hal0_budget.store.tally import BadLine, Tally
 
 # A block of a scan, and the longest line: one that fills a block is refused unread.
@@ -32,26 +34,30 @@ CHECKPOINT = "spend.checkpoint"
 HOLDS = "spend.holds"
 INDEX = "spend.index"
 
+# Files that are only ever made from a ledger with rows. The first two are those of earlier versions.
+_DERIVED = ("spend.index", "spend.summary", "spend.cache")
 
-# Told how many bytes of a file were read, and how many it has.
+
+# Receives how many bytes of a file were read, and how many it has.
 Progress = Callable[[int, int], None]
 
 
 class NotALedger(Exception):
-    """What stands in the ledger's place cannot be it; says why."""
+    """The file at the ledger's path is not a usable ledger; says why."""
 
 
 class Reading(NamedTuple):
-    """What a ledger adds up to and what is held beside it, as far as it can be told.
+    """What a ledger adds up to and what is held beside it, as far as that is known.
 
-    `damage` says why the sum cannot be relied on as a whole; the tally then is the high-water
-    mark that the checkpoint remembers. Unreadable lines are in the tally.
+    `damage` says why the sum cannot be relied on as a whole; the tally then is that of the checkpoint.
+    Unreadable lines are in the tally. `marks` are the highest marks before this reading.
     """
 
     path: Path
     tally: Tally
     held: Decimal
     damage: str | None = None
+    marks: Marks = Marks()
 
     def problems(self) -> tuple[str, ...]:
         """A sentence for the damage and for each unreadable line; empty for a sound ledger."""
@@ -61,8 +67,13 @@ class Reading(NamedTuple):
             found.append(f"{self.path}: {unnamed} more unreadable lines")
         return tuple(found)
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the sum cannot be relied on."""
+        return self.damage is not None or self.tally.bad_count > 0
+
     def sound(self) -> Reading:
-        """This reading. Raises LedgerDamaged where its sum cannot be relied on."""
+        """This reading. Raises LedgerDamaged if its sum cannot be relied on."""
         problems = self.problems()
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -80,27 +91,29 @@ class Ledger:
 
     def __init__(self, spend_dir: Path) -> None:
         self.dir = spend_dir
+        self.persona = spend_dir.name
         self.path = spend_dir / LEDGER
         self.checkpoint = CheckpointLog(spend_dir / CHECKPOINT)
         self.index = spend_dir / INDEX
         self.lock = Lock(spend_dir / LOCK)
+        self.marks = MarkLog(spend_dir / LOCK)
         self.holds = Holds(spend_dir / HOLDS)
 
     def read(self, now: datetime, progress: Progress | None = None) -> Reading:
         """What the ledger adds up to, and whether that can be relied on.
 
-        Reads the rows that came after the checkpoint, or all where there is none, and refreshes
-        the checkpoint where that is possible without waiting. Raises OSError.
+        Reads the rows that came after the checkpoint, or all if there is none, and refreshes
+        the checkpoint if that is possible without waiting. Raises OSError.
         """
         reading, fresh = self.look(now, progress)
-        # The journal of holds must hear of settled ones before a checkpoint passes their rows.
+        # The journal must record settled holds before a checkpoint passes their rows.
         if fresh is not None and not fresh.tally.settled:
             seen = self.holds.position
-            with suppress(OSError, LockTimeout, HoldsDamaged), self.lock.held(0):
-                self.holds.read()
-                # A hold that came meanwhile may be settled by a row that was read as one of no hold.
-                if self.holds.position == seen:
-                    self._save_if_newer(fresh)
+            with suppress(OSError, LockTimeout), self.lock.held(0):
+                self.holds.read((reading.marks.holds,))
+                # A hold opened since our read may belong to a row that was scanned as one of no hold.
+                if self.holds.position == seen and self.holds.damage is None:
+                    self._save_if_newer(fresh, reading.marks)
         return reading
 
     def open_holds(self, now: datetime) -> tuple[Hold, ...]:
@@ -110,87 +123,148 @@ class Ledger:
         return tuple(hold for hold in self.holds.open() if hold.hold_id not in ended)
 
     def look(self, now: datetime, progress: Progress | None = None) -> tuple[Reading, Checkpoint | None]:
-        """The reading, and the checkpoint that it is worth saving, if any. Writes nothing."""
-        try:
-            # Before the rest, which only grows: what is read next covers the mark.
-            mark, unusable = self.checkpoint.load(), False
-        except CheckpointUnusable:
-            mark, unusable = None, True
-        damage = self._read_holds(mark)
-        tally = mark.tally if mark else Tally.starting(now)
-        covered = tally.size
+        """The reading, and the checkpoint that is worth saving, if any. Writes nothing."""
+        # Load checkpoint and marks first: the files only grow, so what is read next cannot be behind them.
+        saved = self.checkpoint.load()
+        all_marks = AllMarks(self.marks.read(), saved.marks)
+        marks = all_marks.highest()
+        self.holds.read(all_marks.holds())
+        damage = None if self.holds.damage is None else f"its journal of holds, {HOLDS}: {self.holds.damage}"
+        damage = all_marks.damage() or damage
+        known = saved.checkpoint
+        if known is not None and known.epoch < marks.ledger.epoch:
+            # From before a repair.
+            known = None
+        tally = Tally.starting(self.persona, now) if known is None else known.tally
         fresh = None
         try:
             with opened(self.path, os.O_RDONLY) as fd:
-                size = size_of(fd)
-                if unusable and size == 0:
-                    raise NotALedger("the ledger is empty, but it has a checkpoint")
-                if mark is not None and not mark.matches(fd, size):
-                    what = f"shorter ({size} bytes) than" if size < covered else "not the one of"
-                    raise NotALedger(f"the ledger is {what} its checkpoint ({covered} bytes)")
-                if not tally.knows_hours_of(now):
-                    tally, covered = _recounted(fd, tally, now), -1
-                tally.watched = self.holds
-                fragment = scan(fd, tally, progress=progress)
-                told = mark is None or mark.has_holds == self.holds.exists
-                if damage is None and not (tally.size == covered and told):
-                    tally.forget_hours_before(now)
-                    fresh = Checkpoint.of(tally, fd, has_holds=self.holds.exists)
+                self.require_whole(fd, saved, all_marks)
+                tally, fragment, is_new = self._counted(fd, known, now, progress)
+                if damage is None and is_new:
+                    tally.condense(now)
+                    fresh = Checkpoint.of(tally, fd, marks.ledger.epoch)
                 tally = tally.with_fragment(fragment)
         except FileNotFoundError:
-            if unusable or covered:
-                damage = "the ledger is gone, and its checkpoint says that there was one"
+            damage = self.missing(saved, marks) or damage
         except (NotRegular, NotALedger) as error:
             damage = error.strerror if isinstance(error, NotRegular) else str(error)
-        return Reading(self.path, tally, self.holds.held(now, tally.settled), damage), fresh
+        held = self.holds.held(now, tally.settled)
+        return Reading(self.path, tally, held, damage, marks), fresh
 
-    def keep(self, fresh: Checkpoint) -> None:
-        """Save a checkpoint, once the journal knows which holds the rows that it passes have settled.
+    def recount(self, now: datetime) -> Checkpoint | None:
+        """The checkpoint of the ledger as it is, without regard to what it was; None if there is no ledger.
 
-        The caller holds the lock. Raises OSError where the journal cannot be told.
+        Its epoch is 0. Writes nothing. Raises NotALedger, OSError.
         """
+        tally = Tally.starting(self.persona, now)
+        tally.open_holds = self.holds
+        try:
+            with opened(self.path, os.O_RDONLY) as fd:
+                scan(fd, tally)
+                tally.condense(now)
+                return Checkpoint.of(tally, fd, 0)
+        except FileNotFoundError:
+            return None
+
+    def all_marks(self) -> AllMarks:
+        """The marks of both files. Raises OSError."""
+        return AllMarks(self.marks.read(), self.checkpoint.load().marks)
+
+    def keep(self, fresh: Checkpoint, marks: Marks, synced: int) -> None:
+        """Save a checkpoint. The first `synced` bytes of the ledger are durable; if it covers more, the
+        ledger is synced first, and the journal records which holds the rows have settled.
+
+        The caller holds the lock. Raises OSError if the journal or the ledger cannot be synced.
+        """
+        if fresh.tally.size > synced:
+            with opened(self.path, os.O_RDONLY) as fd:
+                os.fsync(fd)
         if settled := sorted(fresh.tally.settled):
             self.holds.append(*(Closing(hold_id, "settled") for hold_id in settled))
+            marks = marks._replace(holds=self.holds.mark())
         with suppress(OSError):
-            self.checkpoint.save(fresh)
+            self.checkpoint.save(fresh, marks.holds)
+            self.marks.append(Marks(fresh.mark(), marks.holds))
 
-    def _read_holds(self, mark: Checkpoint | None) -> str | None:
-        """Take what the journal of holds has gained; what is wrong with it, if anything."""
-        try:
-            self.holds.read()
-        except (HoldsDamaged, NotRegular) as error:
-            return f"its journal of holds, {HOLDS}: {error}"
-        if mark and mark.has_holds and not self.holds.exists:
-            return f"its journal of holds, {HOLDS}, is gone or empty"
-        return None
+    def require_whole(self, fd: int, saved: Saved, all_marks: AllMarks) -> None:
+        """Raise NotALedger if the open ledger is not the one of its checkpoint and marks, or shorter."""
+        size = size_of(fd)
+        if saved.unusable and size == 0:
+            raise NotALedger("the ledger is empty, but it has a checkpoint")
+        marks = {*all_marks.ledger()}
+        if saved.checkpoint is not None and saved.checkpoint.is_outdated:
+            marks.add(saved.checkpoint.mark())
+        for mark in sorted(marks, reverse=True):
+            if size < mark.size:
+                raise NotALedger(
+                    f"the ledger is shorter ({size} bytes) than its checkpoint ({mark.size} bytes)"
+                )
+            if last_crc(fd, mark.size) != mark.crc:
+                raise NotALedger(f"the ledger is not the one of its checkpoint ({mark.size} bytes)")
 
-    def _save_if_newer(self, fresh: Checkpoint) -> None:
-        """Save a checkpoint that was read without the lock, unless one that covers more was saved."""
-        try:
-            current = self.checkpoint.load()
-        except CheckpointUnusable:
-            current = None
-        if current is None or current.tally.size <= fresh.tally.size:
-            self.checkpoint.save(fresh)
+    def _counted(
+        self, fd: int, known: Checkpoint | None, now: datetime, progress: Progress | None
+    ) -> tuple[Tally, bytes, bool]:
+        """What the open ledger adds up to, from what is `known` on; the fragment at its end; and whether
+        that is more than was known. Raises NotALedger.
+        """
+        tally = Tally.starting(self.persona, now) if known is None else known.tally
+        covered = tally.size
+        if known is not None and (known.is_outdated or not tally.knows(now)):
+            tally, covered = _recounted(fd, known, now), -1
+        tally.open_holds = self.holds
+        fragment = scan(fd, tally, progress=progress)
+        return tally, fragment, tally.size != covered
+
+    def missing(self, saved: Saved, marks: Marks) -> str | None:
+        """Why a ledger that is not there is damage; None if nothing says that there was one."""
+        was_there = (
+            saved.unusable
+            or (saved.checkpoint is not None and saved.checkpoint.tally.size)
+            or marks.ledger.size
+            or self.holds.ledger_size()
+            or any(os.path.lexists(self.dir / name) for name in _DERIVED)
+        )
+        what = "the ledger is gone, and its checkpoint or another file says that there was one"
+        return what if was_there else None
+
+    def _save_if_newer(self, fresh: Checkpoint, marks: Marks) -> None:
+        """Save a checkpoint that was read without the lock, unless one that covers more was saved.
+
+        Raises OSError.
+        """
+        saved = self.checkpoint.load()
+        if self.marks.read().merged(saved.marks).ledger <= fresh.mark():
+            with opened(self.path, os.O_RDONLY) as fd:
+                if fresh.matches(fd, size_of(fd)):
+                    self.keep(fresh, marks, synced=0)
 
 
-def _recounted(fd: int, known: Tally, now: datetime) -> Tally:
-    """What `known` counted, with the hours that it dropped: a clock that stepped back needs them.
+def _recounted(fd: int, known: Checkpoint, now: datetime) -> Tally:
+    """What `known` counted, with the hours and days that it put together: a clock that stepped back needs
+    them.
 
-    Raises NotALedger where the rows no longer come to what they came to before.
+    Raises NotALedger if the rows no longer come to what they came to before.
     """
-    tally = Tally.starting(now)
-    scan(fd, tally, known.size)
-    if not tally.agrees_with(known):
+    before = known.tally
+    tally = Tally.starting(before.persona, now)
+    scan(fd, tally, before.size)
+    if known.is_outdated:
+        # Rows of other personas were not counted as bad before.
+        agrees = tally.lifetime == before.lifetime and tally.bad_count >= before.bad_count
+    else:
+        agrees = tally.agrees_with(before)
+    if not agrees:
         raise NotALedger("the ledger no longer adds up to its checkpoint")
     return tally
 
 
 def scan(fd: int, tally: Tally, until: int = sys.maxsize, progress: Progress | None = None) -> bytes:
-    """Count the whole lines after those that `tally` has, up to the byte `until`; the fragment after
-    the last newline. `progress` is told of each block.
+    """Count the whole lines after those that `tally` has, up to the byte `until`; returns the fragment after
+    the last newline. `progress` receives each block.
 
-    Memory stays at one block, however long the file. Raises NotALedger where a line fills a block.
+    Memory stays at one block, however long the file. Raises NotALedger if a line fills a block.
     """
     while True:
         # No more than there is: a buffer of a whole block costs more than to read a row.

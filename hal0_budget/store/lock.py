@@ -1,4 +1,8 @@
-"""The lock of one persona: whoever records or edits holds it; readers never need it."""
+"""The lock of one persona: every writer holds it; readers never need it.
+
+The lock file has a second name, a hard link beside it. A lock file that is removed while a process holds it
+is found again under the second name, so that nobody else gets in.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hal0_budget.errors import LockTimeout
@@ -14,9 +18,9 @@ from hal0_budget.store.durable import make_dirs, opened
 
 DEFAULT_TIMEOUT = 5.0
 
-# Who comes asks at ever longer pauses, so that a short wait stays short. Where many want the lock a wait
-# takes as long as the one before: past so much of that the pauses shrink fast, and who has waited longest
-# is next. A wait of seconds is for one that is stuck, and asking for it often would only slow it down.
+# Exponential backoff with jitter, capped at 60 ms. Under contention the expected wait is the previous one;
+# past 70 % of it the pauses shrink to 1 ms, so the longest waiter usually wins (approximate FIFO). A wait of
+# seconds means that the holder is stuck; polling often would only slow it down.
 _SHORTEST = 0.0005
 _LONGEST = 0.06
 _NEXT = 0.001
@@ -33,8 +37,10 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.second_name = path.with_name(f".{path.name}.link")
         # Seconds, the last time that it was not free.
         self._waited = 0.0
+        self._fd = -1
 
     @contextmanager
     def held(self, timeout: float) -> Iterator[None]:
@@ -42,15 +48,62 @@ class Lock:
         make_dirs(self.path.parent)
         deadline = time.monotonic() + timeout
         while True:
-            with opened(self.path, os.O_RDWR | os.O_CREAT) as fd:
+            with self._opened() as fd:
                 self._wait_for(fd, deadline, timeout)
-                if _still_named(self.path, fd):
+                if self._is_the_one(fd):
+                    self._fd = fd
                     try:
                         yield
                     finally:
-                        # Closing is not enough where a process was forked meanwhile: it has a copy.
+                        self._fd = -1
+                        # Closing is not enough if a process was forked since: it has a copy of the file.
                         fcntl.flock(fd, fcntl.LOCK_UN)
                     return
+
+    def require_named(self) -> None:
+        """Check that the held lock file still has a name. Raises LockTimeout if both were removed."""
+        if not (_names(self.path, self._fd) or _names(self.second_name, self._fd)):
+            raise LockTimeout(f"{self.path}: the lock file was removed while it was held; try again")
+
+    def _opened(self) -> opened:
+        if not os.path.lexists(self.path):
+            # Removed, possibly while it is held: the second name leads to the same file.
+            with suppress(OSError):
+                os.link(self.second_name, self.path, follow_symlinks=False)
+        return opened(self.path, os.O_RDWR | os.O_CREAT)
+
+    def _is_the_one(self, fd: int) -> bool:
+        """Whether the locked file is the one that every other process locks; gives it its second name.
+
+        If the two names lead to different files, the second name counts: the other one was put there later.
+        """
+        if not _names(self.path, fd):
+            return False
+        if _names(self.second_name, fd):
+            return True
+        # Refused if the name is taken, or by a file system without hard links.
+        with suppress(OSError):
+            os.link(self.path, self.second_name, follow_symlinks=False)
+        return _names(self.second_name, fd) or not self._is_restored()
+
+    def _is_restored(self) -> bool:
+        """Replace the lock file by the file of the second name; False if that is not possible, because
+        there is no usable file of that name: then there is one name only.
+        """
+        temporary = self.path.with_name(f".{self.path.name}.new")
+        try:
+            with opened(self.second_name, os.O_RDWR):
+                os.link(self.second_name, temporary, follow_symlinks=False)
+                os.replace(temporary, self.path)
+        except (FileExistsError, FileNotFoundError):
+            # Another process is restoring it as well, or left a link when it died.
+            temporary.unlink(missing_ok=True)
+            return os.path.lexists(self.second_name)
+        except OSError:
+            return False
+        # A rename between two names of one file leaves both.
+        temporary.unlink(missing_ok=True)
+        return True
 
     def _wait_for(self, fd: int, deadline: float, timeout: float) -> None:
         begin = now = time.monotonic()
@@ -62,7 +115,7 @@ class Lock:
                     f"{self.path}: another process held the lock for {timeout:g} s; try again, "
                     "or wait longer with --lock-timeout"
                 )
-            # Not all at once: 0.5 to 1 times the pause.
+            # Jitter: 0.5 to 1 times the pause.
             time.sleep(min(_pause(now - begin, turn) * (1 - now * 1e6 % 0.5), left))
             now = time.monotonic()
         if now > begin:
@@ -70,7 +123,7 @@ class Lock:
 
 
 def _pause(waited: float, turn: float) -> float:
-    """Seconds until whoever has waited so many seconds, and expects the lock after `turn`, asks again."""
+    """Seconds to the next try of a process that has waited `waited` seconds and expects to wait `turn`."""
     if waited < turn:
         return max(_SHORTEST, min(waited, _LONGEST))
     return max(_NEXT, _NEXT * waited / _USUAL, _LONGEST * (turn / waited) ** _STEEPNESS)
@@ -84,11 +137,11 @@ def _taken(fd: int) -> bool:
     return True
 
 
-def _still_named(path: Path, fd: int) -> bool:
-    """Whether `path` still names the locked file: one that was deleted locks nobody out."""
+def _names(path: Path, fd: int) -> bool:
+    """Whether `path` names the open file: a lock file that was removed locks nobody out."""
     try:
         named = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
+    except OSError:
         return False
     held = os.fstat(fd)
     return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)

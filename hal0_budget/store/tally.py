@@ -1,14 +1,18 @@
-"""Running totals over a ledger: what is spent by day and by hour, and what could not be read."""
+"""Running totals over a ledger: what is spent by day and by hour, and what could not be read.
+
+Totals stay small however long the ledger grows: hours are kept for two days, days for about two months
+around now, months for three years, and years for the rest.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Container
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from itertools import groupby
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from hal0_budget.money import EXACT, ZERO, plain, total
 from hal0_budget.store.rows import (
@@ -26,6 +30,12 @@ from hal0_budget.windows import SPEND_WINDOWS, Window, window_start
 # As many unreadable lines as are named one by one; the rest are counted.
 NAMED_LINES = 100
 
+# Days are kept apart as far from now as a window of a clock that steps back a little may need them.
+_DAYS_KEPT = timedelta(days=62)
+_MONTHS_KEPT = timedelta(days=3 * 366)
+# So many days are looked through before they are put together.
+_MANY_DAYS = 400
+
 
 class BadLine(NamedTuple):
     """An unreadable line: its number from 1, its first byte from 0, and what is wrong."""
@@ -35,43 +45,54 @@ class BadLine(NamedTuple):
     why: str
 
 
-class Tally:
-    """What the first `size` bytes of a ledger add up to. Amounts in USD, days and hours in UTC.
+class OpenHolds(Protocol):
+    """The open holds of a persona, as far as a row that settles one needs to know them."""
 
-    Hours are kept from the day `hours_from` on, so that a tally stays small however long the
-    ledger grows. Not frozen: it is the accumulator that a scan feeds.
+    def __contains__(self, hold_id: object) -> bool:
+        """Whether there is an open hold of that id."""
+
+    def is_settled_by(self, hold_id: str, byte: int) -> bool:
+        """Whether a row at that byte of the ledger that names the hold settles it."""
+
+
+class Tally:
+    """What the first `size` bytes of a ledger of `persona` add up to. Amounts in USD, days and hours in UTC.
+
+    Hours are kept from the day `hours_from` on. Not frozen: it is the accumulator that a scan feeds.
     """
 
     __slots__ = (
-        "bad_count", "bad_lines", "days", "hours", "hours_from", "lifetime", "lines", "rows", "settled",
-        "size", "torn", "unconfirmed", "watched",
+        "bad_count", "bad_lines", "days", "hours", "hours_from", "lifetime", "lines", "open_holds", "persona",
+        "rows", "settled", "size", "torn", "unconfirmed",
     )  # fmt: skip
 
-    def __init__(self, hours_from: str) -> None:
+    def __init__(self, persona: str, hours_from: str) -> None:
+        self.persona = persona
         self.size = 0
         self.lines = 0
         self.rows = 0
         self.torn = 0
         self.lifetime = ZERO
         self.unconfirmed = ZERO
-        # Amounts as text, as the checkpoint has them: of a year of days, a charge touches one.
+        # Amounts as text, as the checkpoint has them: of all days, a charge touches one. A day that is far
+        # from now is part of its month (`2026-05`) or its year (`2026`).
         self.days: dict[str, str] = {}
         self.hours: dict[str, str] = {}
         self.hours_from = hours_from
         self.bad_count = 0
         self.bad_lines: list[BadLine] = []
-        # Open holds to look out for, and those of them whose rows were taken. Not remembered.
-        self.watched: Container[str | None] = ()
+        # The open holds to match, and the ids of those that scanned rows settle. Not saved.
+        self.open_holds: OpenHolds | None = None
         self.settled: set[str] = set()
 
     @classmethod
-    def starting(cls, now: datetime) -> Tally:
+    def starting(cls, persona: str, now: datetime) -> Tally:
         """An empty tally that keeps hours from the day before `now`."""
-        return cls(_hours_from(now))
+        return cls(persona, _hours_from(now))
 
     def copy(self) -> Tally:
-        """A tally of its own that has counted the same; it looks out for the same holds."""
-        tally = Tally(self.hours_from)
+        """An independent tally that has counted the same and matches the same holds."""
+        tally = Tally(self.persona, self.hours_from)
         for name in Tally.__slots__:
             setattr(tally, name, getattr(self, name))
         tally.days, tally.hours = self.days.copy(), self.hours.copy()
@@ -79,21 +100,29 @@ class Tally:
         return tally
 
     def agrees_with(self, other: Tally) -> bool:
-        """Whether both counted the same: spend by day, and how much could not be read."""
-        return {day: Decimal(usd) for day, usd in self.days.items()} == {
-            day: Decimal(usd) for day, usd in other.days.items()
-        } and self.bad_count == other.bad_count
+        """Whether both counted the same: spend by day, as far as both keep days, and what was unreadable."""
+        coarse = {day for day in (*self.days, *other.days) if len(day) < len("2026-05-29")}
+        counts = (self.lifetime, self.bad_count), (other.lifetime, other.bad_count)
+        return counts[0] == counts[1] and _folded(self.days, coarse) == _folded(other.days, coarse)
 
-    def knows_hours_of(self, now: datetime) -> bool:
-        """Whether the hours of the day of `now` were kept: not so once a clock stepped back."""
-        return self.hours_from <= _day(now)
+    def knows(self, now: datetime) -> bool:
+        """Whether the hours and days that the windows of `now` need were kept apart: not so once a clock
+        has stepped back.
+        """
+        today, first_day = _day(now), _first_day(now)
+        return self.hours_from <= today and not any(
+            first_day[: len(day)] <= day <= today[: len(day)] for day in self.days if len(day) < len(today)
+        )
 
-    def forget_hours_before(self, now: datetime) -> None:
-        """Drop the hours that no window of `now` or later needs."""
+    def condense(self, now: datetime) -> None:
+        """Drop the hours that no window of `now` or later needs, and put days far from now together."""
         hours_from = _hours_from(now)
-        if hours_from > self.hours_from:
+        is_later = hours_from > self.hours_from
+        if is_later:
             self.hours_from = hours_from
             self.hours = {hour: usd for hour, usd in self.hours.items() if hour >= hours_from}
+        if is_later or len(self.days) > _MANY_DAYS:
+            self.days = {day: plain(usd) for day, usd in _condensed(self.days, now).items()}
 
     def take(self, block: bytes) -> None:
         """Count the whole lines of `block`, which follow the first `size` bytes."""
@@ -104,14 +133,18 @@ class Tally:
             sums = [
                 (hour, sum(map(Decimal, map(_COST, group)), ZERO)) for hour, group in groupby(rows, _HOUR)
             ]
-        if len(rows) != text.count("\n") or not all(is_hour(hour) for hour, _ in sums):
+        if (
+            len(rows) != text.count("\n")
+            or text.count(f'"persona_id":"{self.persona}"') != len(rows)
+            or not all(is_hour(hour) for hour, _ in sums)
+            or (marked and self.open_holds is not None and any(row[4] in self.open_holds for row in rows))
+        ):
             self._take_lines(block)
             return
         for hour, usd in sums:
             self._add(hour, usd)
         if marked:
-            for _, cost, _, source, hold_id in rows:
-                self._note(source, hold_id, Decimal(cost))
+            self._count_unconfirmed(Decimal(row[1]) for row in rows if row[3] == "unconfirmed")
         self.rows += len(rows)
         self.lines += len(rows)
         self.size += len(block)
@@ -132,7 +165,7 @@ class Tally:
         """USD spent in each window that holds `now`, rows from the future included."""
         starts = _starts(window_start("hourly", now))
         today, hour = starts["daily"][:10], starts["hourly"][:13]
-        first_day = min(starts["weekly"], starts["monthly"])[:10]
+        first_day = _first_day(now)
         recent = [(day, Decimal(usd)) for day, usd in self.days.items() if day >= first_day]
         this_hour = [Decimal(usd) for at, usd in self.hours.items() if hour <= at <= today + "T99"]
         this_hour += [usd for day, usd in recent if day > today]
@@ -156,19 +189,26 @@ class Tally:
         try:
             row = parse_row(line)
         except Unreadable as error:
-            self.bad_count += 1
-            if len(self.bad_lines) < NAMED_LINES:
-                self.bad_lines.append(BadLine(self.lines, first_byte, str(error)))
+            self._add_bad_line(first_byte, str(error))
             return
+        if row.persona_id != self.persona:
+            # It counts, as it does for `jq`: to leave it out could only make room.
+            self._add_bad_line(first_byte, f"a row of persona {row.persona_id!r}")
         self.rows += 1
         self._add(row.ts.isoformat()[:13], row.cost_usd)
-        self._note(row.cost_source, row.hold_id, row.cost_usd)
-
-    def _note(self, source: str | None, hold_id: str | None, usd: Decimal) -> None:
-        if source == "unconfirmed":
-            self.unconfirmed = EXACT.add(self.unconfirmed, usd)
-        if hold_id and hold_id in self.watched:
+        if row.cost_source == "unconfirmed":
+            self._count_unconfirmed((row.cost_usd,))
+        hold_id = row.hold_id
+        if hold_id and self.open_holds is not None and self.open_holds.is_settled_by(hold_id, first_byte):
             self.settled.add(hold_id)
+
+    def _add_bad_line(self, first_byte: int, why: str) -> None:
+        self.bad_count += 1
+        if len(self.bad_lines) < NAMED_LINES:
+            self.bad_lines.append(BadLine(self.lines, first_byte, why))
+
+    def _count_unconfirmed(self, amounts: Iterable[Decimal]) -> None:
+        self.unconfirmed = total((self.unconfirmed, *amounts))
 
     def _add(self, hour: str, usd: Decimal) -> None:
         day = hour[:10]
@@ -192,5 +232,43 @@ def _day(now: datetime) -> str:
     return now.astimezone(UTC).isoformat()[:10]
 
 
+def _first_day(now: datetime) -> str:
+    """The first day of the longest window of `now` but the lifetime."""
+    starts = _starts(window_start("hourly", now))
+    return min(starts["weekly"], starts["monthly"])[:10]
+
+
+def _folded(days: Mapping[str, str], coarse: Collection[str]) -> dict[str, Decimal]:
+    """The sums of `days`, those of a month or a year in `coarse` put together."""
+    sums: dict[str, Decimal] = {}
+    for day, usd in days.items():
+        key = next((part for part in (day[:4], day[:7]) if part in coarse), day)
+        sums[key] = EXACT.add(sums.get(key, ZERO), Decimal(usd))
+    return sums
+
+
+def _condensed(days: Mapping[str, str], now: datetime) -> dict[str, Decimal]:
+    first, last = _day_after(now, -_DAYS_KEPT), _day_after(now, _DAYS_KEPT)
+    first_month, last_month = _day_after(now, -_MONTHS_KEPT)[:7], _day_after(now, _MONTHS_KEPT)[:7]
+    sums: dict[str, Decimal] = {}
+    for day, usd in days.items():
+        if len(day) == len(first) and first <= day <= last:
+            key = day
+        elif len(day) > len("2026") and first_month <= day[:7] <= last_month:
+            key = day[:7]
+        else:
+            key = day[:4]
+        sums[key] = EXACT.add(sums.get(key, ZERO), Decimal(usd))
+    return sums
+
+
+def _day_after(now: datetime, time: timedelta) -> str:
+    """The day of `now + time`, at most the last day of the calendar and at least the first."""
+    try:
+        return _day(now + time)
+    except OverflowError:
+        return "9999-12-31" if time > timedelta() else "0001-01-01"
+
+
 def _hours_from(now: datetime) -> str:
-    return _day(now - timedelta(days=1))
+    return _day_after(now, -timedelta(days=1))

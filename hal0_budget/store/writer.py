@@ -7,31 +7,40 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from hal0_budget.errors import LedgerDamaged, WriteFailed
-from hal0_budget.store.durable import NotRegular, opened, size_of, sync_dir, write_whole
-from hal0_budget.store.holds import Closing, Hold, Holds
+from hal0_budget.store.durable import NotRegular, opened, rewrite, size_of, sync_dirs, write_whole
+from hal0_budget.store.hold_format import Closing, Hold
+from hal0_budget.store.holds import Holds
 from hal0_budget.store.index import Index, open_index
 from hal0_budget.store.ledger import BLOCK, Ledger, Reading
+from hal0_budget.store.marks import HoldsMark, Marks
 from hal0_budget.store.rows import Row, Unreadable, parse_row, seal_of
 
 # How long another writer may take to finish a row that looks torn.
 _TEAR_GRACE = 0.02
 
+# The folders above a persona's own that a first charge may have made: personas, agent, root, and what holds
+# it.
+_FOLDERS_ABOVE = 4
+
+# As much of the ledger's end as is written again before an fsync.
+_MOST_REWRITTEN = 4 * 1024 * 1024
+
 
 @contextmanager
-def writing(ledger: Ledger, now: datetime, lock_timeout: float) -> Iterator[Writer]:
-    """A writer to the ledger, alone with it until the end.
+def writing(ledger: Ledger, clock: Callable[[], datetime], lock_timeout: float) -> Iterator[Writer]:
+    """A writer to the ledger, alone with it until the end. The clock is read once the lock is held.
 
-    Raises LockTimeout; LedgerDamaged where what stands in the ledger's place is no file; OSError.
+    Raises LockTimeout; LedgerDamaged if the file at the ledger's path is no regular file; OSError.
     """
     with ExitStack() as stack:
         with ledger.lock.held(lock_timeout):
-            writer = Writer(ledger, now, stack)
+            writer = Writer(ledger, clock(), stack)
             try:
                 yield writer
             except NotRegular as error:
@@ -42,16 +51,18 @@ def writing(ledger: Ledger, now: datetime, lock_timeout: float) -> Iterator[Writ
 class Writer:
     """The ledger, the journal of holds and the index of one persona, while the lock is held.
 
-    Only `sync_holds` comes after that.
+    `now` is when the lock was acquired. Only `sync_holds` is called after the lock is released.
     """
 
     def __init__(self, ledger: Ledger, now: datetime, stack: ExitStack) -> None:
+        self.now = now
         self._ledger = ledger
-        self._now = now
         self._stack = stack
         self._index: Index | None = None
-        self._unsynced: int | None = None
+        self._unsynced: tuple[int, HoldsMark] | None = None
         self._searched: os.stat_result | None = None
+        # The first bytes of the ledger that an fsync of ours covers.
+        self._synced = 0
 
     @property
     def holds(self) -> Holds:
@@ -63,9 +74,9 @@ class Writer:
 
         Raises OSError.
         """
-        reading, fresh = self._ledger.look(self._now)
+        reading, fresh = self._ledger.look(self.now)
         if fresh is not None:
-            self._ledger.keep(fresh)
+            self._ledger.keep(fresh, reading.marks, self._synced)
         return reading
 
     def find(self, request_id: str) -> list[Row]:
@@ -83,46 +94,104 @@ class Writer:
     def append(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
         """Record rows with one write, all or none, and close the holds that they settle.
 
-        When this returns, the rows are on the disk. Raises WriteFailed, OSError where they may not be.
+        When this returns, the rows are on the disk. Raises WriteFailed, LockTimeout, OSError if they may not
+        be.
         """
         path = self._ledger.path
         with opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as fd:
-            if size_of(fd) == 0:
-                # Before the first row, so that whoever fails or dies here leaves it to the next.
-                sync_dir(self._ledger.dir)
+            size = size_of(fd)
+            if size == 0:
+                # Before the first row, so that a process that dies here leaves this to the next.
+                sync_dirs(self._ledger.dir, _FOLDERS_ABOVE)
+            self._write_again(fd, size)
+            self._ledger.lock.require_named()
             _write_rows(path, fd, _seal(fd), b"".join(row.line() for row in rows))
+            size = size_of(fd)
             os.fsync(fd)
             if not _is_named(path, fd):
                 raise WriteFailed(f"{path}: replaced while a row was written; nothing was acknowledged")
-            # The rows are on the disk, and tell the rest again to whoever looks next.
+            self._synced = size
+            # The rows are durable; what follows is best effort, and done again by the next reader.
             with suppress(OSError):
                 if closings:
-                    self.holds.append(*closings)
+                    self._append_closings(closings)
                 self._indexed()
                 self.look()
 
     def note(self, *entries: Hold | Closing) -> None:
-        """Write holds and closings that no row tells of, durably. Raises OSError."""
-        is_new = not self.holds.exists
+        """Append journal entries that have no ledger row, with fsync. Raises LockTimeout, OSError."""
+        self._ledger.lock.require_named()
+        sound = self.holds.damage is None
         self.holds.append(*entries)
-        if is_new:
-            # So that the checkpoint knows of the journal, should it vanish.
-            with suppress(OSError):
-                self.look()
+        if sound:
+            self._mark(self.holds.mark())
 
-    def set_aside(self, hold: Hold) -> None:
-        """Write a hold, which is durable once `writing` has ended. Raises OSError."""
-        if self.holds.exists:
-            self._unsynced = self.holds.write(self._stack, hold)
+    def open_hold(self, hold: Hold) -> None:
+        """Write a hold, which is durable once `writing` has ended. Raises LockTimeout, OSError."""
+        self._ledger.lock.require_named()
+        sound = self.holds.damage is None
+        fd = self.holds.write(self._stack, hold)
+        if not sound:
+            # The marks go on naming the journal that was damaged.
+            self._unsynced = None if fd is None else (fd, HoldsMark())
+        elif fd is None:
+            self._mark(self.holds.mark())
         else:
-            self.note(hold)
+            self._unsynced = fd, self.holds.mark()
+            self._cut_marks(fd)
 
     def sync_holds(self) -> None:
-        """Make the hold that was set aside durable, once others have the lock: they count it by now, and
-        their syncs and ours become one. Raises OSError.
+        """Make the opened hold durable after the lock is released, so that concurrent fsyncs coalesce
+        (group commit); then mark it. Raises OSError.
         """
         if self._unsynced is not None:
-            os.fsync(self._unsynced)
+            fd, mark = self._unsynced
+            os.fsync(fd)
+            if mark.size:
+                self._mark(mark)
+
+    def ledger_size(self) -> int:
+        """The size of the ledger in bytes, 0 if there is none. Raises OSError."""
+        try:
+            with opened(self._ledger.path, os.O_RDONLY) as fd:
+                return size_of(fd)
+        except FileNotFoundError:
+            return 0
+
+    def _append_closings(self, closings: tuple[Closing, ...]) -> None:
+        sound = self.holds.damage is None
+        self.holds.append(*closings)
+        if sound:
+            self._mark(self.holds.mark())
+
+    def _mark(self, holds: HoldsMark) -> None:
+        """Append the mark of a journal that is durable, to both files that keep marks. Best effort: the hold
+        is on the disk, and without its mark only its loss would go unnoticed.
+        """
+        marks = Marks(holds=holds)
+        with suppress(OSError):
+            self._ledger.marks.append(marks)
+        with suppress(OSError):
+            self._ledger.checkpoint.append_mark(marks)
+
+    def _cut_marks(self, fd: int) -> None:
+        """Keep the logs of marks short. The journal, open as `fd`, is synced first if one of them is long, so
+        that the mark that is kept covers every mark that another process may be about to append.
+        """
+        log, checkpoint = self._ledger.marks, self._ledger.checkpoint
+        if log.is_long() or checkpoint.is_long():
+            os.fsync(fd)
+            saved = checkpoint.load()
+            marks = saved.marks.merged(log.read()).merged(Marks(holds=self.holds.mark()))
+            with suppress(OSError):
+                log.cut(marks)
+                checkpoint.cut(marks)
+
+    def _write_again(self, fd: int, size: int) -> None:
+        """Write again what no fsync is known to cover: the fsync of an earlier command may have failed."""
+        start = self._ledger.marks.read().ledger.size
+        if start < size:
+            rewrite(self._ledger.path, fd, max(start, size - _MOST_REWRITTEN), size)
 
     def _indexed(self) -> Index | None:
         """The index, all rows in it.
@@ -135,7 +204,7 @@ class Writer:
             if not self._index.matches():
                 if self.look().damage is not None:
                     return None
-                # The ledger is another one, and whoever laid it here removed the checkpoint.
+                # The ledger file was replaced and its checkpoint deleted: rebuild.
                 self._ledger.index.unlink(missing_ok=True)
                 self._index = self._open_index()
             self._index.catch_up()
@@ -151,19 +220,26 @@ class Writer:
         return open_index(self._stack, self._ledger.index, fd)
 
     def sync(self) -> None:
-        """Make sure that what was found on record is on the disk, with its newline.
+        """Make sure that a row that was found on record is on the disk, with its newline.
 
-        Raises WriteFailed where it is on record no more, OSError.
+        It is written again before the fsync, because the fsync of the command that wrote it may have failed.
+        Raises WriteFailed if it is on record no more, OSError.
         """
         path = self._ledger.path
         with opened(path, os.O_RDWR | os.O_APPEND) as fd:
             if self._searched is not None and not os.path.samestat(self._searched, os.fstat(fd)):
                 raise WriteFailed(f"{path}: replaced while a row was looked for; nothing was acknowledged")
+            size = size_of(fd)
+            rewrite(path, fd, max(0, size - _MOST_REWRITTEN), size)
             if seal := _seal(fd):
                 write_whole(fd, seal)
+            size = size_of(fd)
             os.fsync(fd)
             if not _is_named(path, fd):
                 raise WriteFailed(f"{path}: replaced while it was synced; nothing was acknowledged")
+            self._synced = size
+        with suppress(OSError):
+            self.look()
 
 
 def _write_rows(path: Path, fd: int, seal: bytes, rows: bytes) -> None:

@@ -1,0 +1,172 @@
+"""The format of the journal of holds: one JSON object a line, each with a checksum that covers the line
+before.
+
+The first line names the journal: its id, its persona, and its generation, which counts how often the file
+was rewritten. Two kinds of line follow: a hold, and the resolution of one. `crc32` is the CRC-32 of the line
+up to that key, continued from the checksum of the line before, so that a line that was altered, dropped,
+moved or copied from another journal breaks the chain. Version 1 had neither a first line nor checksums.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from binascii import crc32
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple, get_args
+
+from hal0_budget.money import checked_usd, plain
+from hal0_budget.store.rows import Unreadable, is_hour, parse_object
+
+VERSION = 2
+
+# The longest CRC-32 in decimal digits.
+_MOST_DIGITS = 10
+
+_CRC = b',"crc32":'
+
+_TEXT = r"[ !#-\[\]-~]++"
+_MINUTES = r":[0-5]\d:[0-5]\d\.\d{6}\+00:00"
+# A line as this program writes it: its body; a hold's id, USD, hour and expiry; the hold that a resolution
+# ends, how, and by which row; the checksum. Every line that this matches, `parse_entry` reads alike.
+_PLAIN = (
+    rf'^(\{{"hold":"({_TEXT})","usd":((?>0|[1-9]\d{{0,8}})(?>(?:\.\d{{1,40}})?))'
+    rf',"ts":"([0-9T-]{{13}}){_MINUTES}","expires":"([0-9T-]{{13}}{_MINUTES})"'
+    rf',"on_expiry":"(?:book|release)","surface":"{_TEXT}","model":"{_TEXT}","ledger_size":(?:0|[1-9]\d{{0,17}})'
+    rf'|\{{"closed":"({_TEXT})","how":"(settled|released|expired)","request_id":(?:null|"({_TEXT})"))'
+    r',"crc32":(\d{1,10})\}\n'
+)
+
+Outcome = Literal["settled", "released", "expired"]
+OnExpiry = Literal["book", "release"]
+
+
+class Hold(NamedTuple):
+    """An estimate set aside: USD, from `ts` until it is settled or `expires` (aware, UTC).
+
+    When its time is up it is booked as an unconfirmed row, or given back, as `on_expiry` says. `ledger_size`
+    is the size of the ledger in bytes when the hold was opened: only a row behind it settles the hold.
+    """
+
+    hold_id: str
+    usd: Decimal
+    ts: datetime
+    expires: datetime
+    on_expiry: OnExpiry
+    surface: str
+    model: str
+    ledger_size: int = 0
+
+    def body(self) -> bytes:
+        """The hold as its line has it, up to the checksum."""
+        return (
+            f'{{"hold":{json.dumps(self.hold_id)},"usd":{plain(self.usd)}'
+            f',"ts":"{_time_text(self.ts)}","expires":"{_time_text(self.expires)}"'
+            f',"on_expiry":"{self.on_expiry}","surface":{json.dumps(self.surface)}'
+            f',"model":{json.dumps(self.model)},"ledger_size":{self.ledger_size}'
+        ).encode("ascii")
+
+
+class Closing(NamedTuple):
+    """The end of a hold: how it ended, and the request id of the row that it became, if any."""
+
+    hold_id: str
+    how: Outcome
+    request_id: str | None = None
+
+    def body(self) -> bytes:
+        """The resolution as its line has it, up to the checksum."""
+        return (
+            f'{{"closed":{json.dumps(self.hold_id)},"how":"{self.how}"'
+            f',"request_id":{json.dumps(self.request_id)}'
+        ).encode("ascii")
+
+
+class Header(NamedTuple):
+    """The first line of a journal: its id, whose it is, and how often it was rewritten, from 1."""
+
+    journal: str
+    persona: str
+    generation: int
+
+    def body(self) -> bytes:
+        """The header as its line has it, up to the checksum."""
+        return (
+            f'{{"journal":{json.dumps(self.journal)},"persona_id":{json.dumps(self.persona)}'
+            f',"generation":{self.generation},"version":{VERSION}'
+        ).encode("ascii")
+
+
+Entry = Header | Hold | Closing
+
+
+def chained(entries: tuple[Entry, ...], chain: int) -> bytes:
+    """The lines of `entries` behind a line whose checksum is `chain`; the first line of all follows 0."""
+    lines = []
+    for entry in entries:
+        body = entry.body()
+        chain = crc32(body, chain)
+        lines.append(b"%s%s%d}\n" % (body, _CRC, chain))
+    return b"".join(lines)
+
+
+def body_of(line: bytes) -> tuple[bytes, int | None]:
+    """The part of a line, without newline, that its checksum covers, and the checksum that it states."""
+    body, found, rest = line.rpartition(_CRC)
+    digits = rest[:-1]
+    if not (found and rest.endswith(b"}") and digits.isdigit() and len(digits) <= _MOST_DIGITS):
+        return line, None
+    return body, int(digits)
+
+
+def plain_lines(block: bytes) -> list[tuple[str, ...]] | None:
+    """The lines of a block, taken apart as `_PLAIN` does; None if one of them is not plain."""
+    found: list[tuple[str, ...]] = re.findall(_PLAIN, block.decode("latin-1"), re.MULTILINE | re.ASCII)
+    hours = {line[3] for line in found} | {line[4][:13] for line in found}
+    return found if len(found) == block.count(b"\n") and all(map(is_hour, hours - {""})) else None
+
+
+def parse_entry(line: bytes) -> Entry:
+    """What a line of the journal says; its checksum is not looked at. Raises Unreadable with the reason."""
+    found = parse_object(line)
+    try:
+        if "journal" in found:
+            return _header(found)
+        return _closing(found) if "closed" in found else _hold(found)
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+        raise Unreadable(f"neither a hold nor the resolution of one: {error}") from None
+
+
+def _header(found: dict[str, Any]) -> Header:
+    journal, persona, version = found["journal"], found["persona_id"], found["version"]
+    generation = int(found["generation"])
+    if not (isinstance(journal, str) and isinstance(persona, str) and generation > 0):
+        raise ValueError("`journal`, `persona_id` or `generation` is invalid")
+    if version != VERSION:
+        raise ValueError(f"version {version} is not known to this program")
+    return Header(journal, persona, generation)
+
+
+def _closing(found: dict[str, Any]) -> Closing:
+    hold_id, how, request_id = found["closed"], found["how"], found["request_id"]
+    if not (isinstance(hold_id, str) and how in get_args(Outcome) and isinstance(request_id, str | None)):
+        raise ValueError("`closed`, `how` or `request_id` has the wrong type")
+    return Closing(hold_id, how, request_id)
+
+
+def _hold(found: dict[str, Any]) -> Hold:
+    hold_id, usd, surface, model = (found[key] for key in ("hold", "usd", "surface", "model"))
+    ts, expires = datetime.fromisoformat(found["ts"]), datetime.fromisoformat(found["expires"])
+    if ts.tzinfo is None or expires.tzinfo is None:
+        raise ValueError("a time without offset")
+    if not all(isinstance(text, str) for text in (hold_id, surface, model)):
+        raise ValueError("`hold`, `surface` or `model` is not a string")
+    if not isinstance(usd, Decimal) or found["on_expiry"] not in get_args(OnExpiry):
+        raise ValueError("usd must be a number and on_expiry `book` or `release`")
+    size = int(found.get("ledger_size", 0))
+    return Hold(hold_id, checked_usd(usd), ts, expires, found["on_expiry"], surface, model, size)
+
+
+def _time_text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,203 @@
+"""High-water marks: how far the ledger and the journal of holds had grown when an fsync last covered them.
+
+Both files only grow, so a file that is shorter than its mark, or differs at its mark, was damaged. Each mark
+is one line. Marks are appended to two files, the lock file and the checkpoint, so that no single file can
+be lost, cut or restored from an older copy without notice. A mark is written after the fsync that it stands
+for and before the command acknowledges anything; the mark itself is not synced, because a power cut that
+loses it loses no money.
+
+Processes append without a lock, so marks may come out of order: the highest one counts.
+"""
+
+from __future__ import annotations
+
+import os
+from binascii import crc32
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from hal0_budget.store.durable import NotRegular, identity_of, opened, size_of, write_whole
+
+# A mark takes about 80 bytes; a longer log is cut down to the highest marks.
+LONGEST_LOG = 8 * 1024
+
+# More than any number of processes that append between two cuts; what is before that is older.
+_READ = 64 * 1024
+
+_LEDGER = b"ledger "
+_HOLDS = b"holds "
+# How a mark begins.
+KINDS = (_LEDGER, _HOLDS)
+
+
+class LedgerMark(NamedTuple):
+    """The first `size` bytes of the ledger are durable, and the last of them have the checksum `crc`.
+
+    `epoch` counts repairs: a repair begins with an odd epoch and ends with an even one.
+    """
+
+    epoch: int = 0
+    size: int = 0
+    crc: int = 0
+
+    @property
+    def is_repairing(self) -> bool:
+        """Whether a repair began and has not ended."""
+        return self.epoch % 2 == 1
+
+
+class HoldsMark(NamedTuple):
+    """The first `size` bytes of the journal of holds are durable, and end with the line checksum `chain`.
+
+    `generation` counts how often the journal was rewritten, `journal` is its id, and `held` is the sum of
+    its open holds in USD. Generation 0 is a journal of the previous format, of which only its existence is
+    known.
+    """
+
+    generation: int = 0
+    size: int = 0
+    chain: int = 0
+    journal: str = ""
+    held: str = "0"
+
+
+class Marks(NamedTuple):
+    """The highest marks in one file."""
+
+    ledger: LedgerMark = LedgerMark()
+    holds: HoldsMark = HoldsMark()
+
+    def merged(self, other: Marks) -> Marks:
+        """The higher of each."""
+        return Marks(max(self.ledger, other.ledger), max(self.holds, other.holds))
+
+    def lines(self, owner: str) -> bytes:
+        """The marks as lines; the checksums cover the owner, so that another one's marks never count."""
+        ledger = b"" if self.ledger == LedgerMark() else _line(_ledger_text(self.ledger), owner)
+        return ledger + (b"" if self.holds == HoldsMark() else _line(_holds_text(self.holds), owner))
+
+
+class AllMarks(NamedTuple):
+    """The marks in the lock file and in the checkpoint.
+
+    The ledger and the journal must agree with the marks of each file, not only with the highest of all:
+    otherwise a file that was copied from elsewhere could bring a higher mark of its own.
+    """
+
+    lock: Marks = Marks()
+    checkpoint: Marks = Marks()
+
+    def highest(self) -> Marks:
+        """The higher of each mark."""
+        return self.lock.merged(self.checkpoint)
+
+    def ledger(self) -> tuple[LedgerMark, ...]:
+        """The marks of the ledger that it must agree with: those that were written since the last repair."""
+        epoch = self.highest().ledger.epoch
+        return tuple(mark for mark in (self.lock.ledger, self.checkpoint.ledger) if mark.epoch == epoch)
+
+    def holds(self) -> tuple[HoldsMark, ...]:
+        """The marks of the journal, which must agree with each."""
+        return self.lock.holds, self.checkpoint.holds
+
+    def damage(self) -> str | None:
+        """Why the marks themselves let no gate judge; None if they do."""
+        if self.lock.ledger.is_repairing or self.checkpoint.ledger.is_repairing:
+            return "a repair of it began and did not end"
+        if Marks() != self.lock and self.lock.ledger.epoch < self.checkpoint.ledger.epoch:
+            return "its lock file is an older copy, or its checkpoint is another ledger's"
+        return None
+
+
+def owner_of(path: Path) -> str:
+    """Whose file it is: the agent and the persona, as the folders of the file name them."""
+    return "/".join(path.absolute().parent.parts[-3:])
+
+
+def marks_in(lines: Iterable[bytes], owner: str) -> Marks:
+    """The highest sound marks among `lines`, which may hold anything else."""
+    known = [line for line in lines if line.startswith(KINDS)]
+    ledger = _highest([line for line in known if line.startswith(_LEDGER)], owner)
+    holds = _highest([line for line in known if line.startswith(_HOLDS)], owner)
+    marks = Marks()
+    if ledger is not None:
+        epoch, size, crc = ledger
+        marks = marks._replace(ledger=LedgerMark(int(epoch), int(size), int(crc)))
+    if holds is not None:
+        generation, size, chain, journal, held = holds
+        marks = marks._replace(holds=HoldsMark(int(generation), int(size), int(chain), journal, held))
+    return marks
+
+
+class MarkLog:
+    """The marks in the file at `path`, which is the persona's lock file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._owner = owner_of(path)
+        self._identity: tuple[int, int, int, int] | None = None
+        self._marks = Marks()
+
+    def read(self) -> Marks:
+        """The highest marks; none where the file is missing or no regular file. Raises OSError."""
+        try:
+            with opened(self.path, os.O_RDONLY) as fd:
+                identity = identity_of(os.fstat(fd))
+                if identity != self._identity:
+                    data = os.pread(fd, _READ, max(0, identity[2] - _READ))
+                    self._marks = marks_in(data.split(b"\n"), self._owner)
+                    self._identity = identity
+        except (FileNotFoundError, NotRegular):
+            return Marks()
+        return self._marks
+
+    def append(self, marks: Marks) -> None:
+        """Append marks. Needs no lock. Raises OSError."""
+        with opened(self.path, os.O_WRONLY | os.O_APPEND) as fd:
+            write_whole(fd, b"\n" + marks.lines(self._owner))
+
+    def is_long(self) -> bool:
+        """Whether the log, as it was last read, is long enough to be cut."""
+        return self._identity is not None and self._identity[2] > LONGEST_LOG
+
+    def cut(self, marks: Marks) -> None:
+        """Keep only `marks` where the log is long.
+
+        The caller holds the lock, and `marks` must cover both files as far as they reach: a process may be
+        about to append a lower mark. Raises OSError.
+        """
+        with suppress(FileNotFoundError), opened(self.path, os.O_RDWR | os.O_APPEND) as fd:
+            if size_of(fd) > LONGEST_LOG:
+                os.ftruncate(fd, 0)
+                write_whole(fd, marks.lines(self._owner))
+
+
+def _ledger_text(mark: LedgerMark) -> bytes:
+    # Padded with zeros, so that the higher mark is the greater text.
+    return b"%s%010d %020d %010d" % (_LEDGER, mark.epoch, mark.size, mark.crc)
+
+
+def _holds_text(mark: HoldsMark) -> bytes:
+    text = b"%s%010d %020d %010d" % (_HOLDS, mark.generation, mark.size, mark.chain)
+    return b"%s %s %s" % (text, mark.journal.encode() or b"-", mark.held.encode())
+
+
+def _line(text: bytes, owner: str) -> bytes:
+    return b"%s %08x\n" % (text, _checksum(text, owner))
+
+
+def _checksum(text: bytes, owner: str) -> int:
+    return crc32(text, crc32(owner.encode()))
+
+
+def _highest(lines: list[bytes], owner: str) -> list[str] | None:
+    """The fields of the highest line whose checksum is right; None where there is none."""
+    while lines:
+        line = max(lines)
+        text, _, checksum = line.rpartition(b" ")
+        if checksum == b"%08x" % _checksum(text, owner):
+            return [field.removeprefix("-") for field in text.decode("ascii").split(" ")[1:]]
+        lines = [other for other in lines if other != line]
+    return None
