@@ -240,6 +240,7 @@ class Account:
         return Revision(changes, budget, statement, statement.warnings)
 
     def _require_persona(self) -> None:
+        self.home.require_agent()
         if not self._path.exists():
             raise self.home.not_found(self.persona)
 
