@@ -105,6 +105,8 @@ class Account:
         and what `check` raises.
         """
         estimate = checked_amount(estimate, InvalidEstimate, "estimate")
+        if not isinstance(ttl, timedelta) or on_expiry not in ("book", "release"):
+            raise InvalidHold("ttl must be a timedelta, and on_expiry book or release")
         if not SHORTEST_TTL <= ttl <= LONGEST_TTL:
             raise InvalidHold(f"a hold lasts 1 second to 24 hours, not {ttl.total_seconds():g} s")
         made = f"hold_{os.urandom(16).hex()}"
@@ -237,6 +239,7 @@ class Account:
         return Revision(changes, budget, statement, statement.warnings)
 
     def _require_persona(self) -> None:
+        self.home.require_agent()
         if not self._path.exists():
             raise self.home.not_found(self.persona)
 

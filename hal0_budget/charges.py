@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 # Longer than any id or model name; a row stays far below the longest line that a reader takes.
 MAX_TEXT = 1024
+_MAX_PRICE = 4096
+_MOST_TOKENS = 10**15
+
+# How a cost may be known where it was not simply told. `unconfirmed` is for rows that this program makes.
+SOURCES = ("reported", "priced", "estimated")
+
+# What the ids of rows begin with that this program makes itself: a void, and the row of an expired hold.
+# Another row of such an id would be taken for one.
+RESERVED = ("void:", "unconfirmed:")
 
 
 class Charge(NamedTuple):
@@ -38,45 +47,88 @@ class Charge(NamedTuple):
     def row(self, persona: str, now: datetime) -> Row:
         """The row that records it; a request id is made where there is none. Raises InvalidCharge."""
         request_id = f"req_{os.urandom(16).hex()}" if self.request_id is None else self.request_id
-        checked_text("model", self.model)
-        checked_text("surface", self.surface)
-        checked_text("request id", request_id)
-        if self.hold_id is not None:
-            checked_id("hold", self.hold_id)
-        cost = checked_amount(self.cost, InvalidCharge, "cost")
         row = Row(
-            self.ts or now,
+            now if self.ts is None else checked_time(self.ts),
             persona,
-            self.surface,
-            self.model,
-            cost,
-            request_id,
-            self.cost_source,
-            self.hold_id,
-            price=self.price,
+            checked_text("surface", self.surface),
+            checked_text("model", self.model),
+            checked_amount(self.cost, InvalidCharge, "cost"),
+            checked_request_id(request_id),
+            None if self.cost_source is None else _checked_source(self.cost_source),
+            None if self.hold_id is None else checked_id("hold", _checked_type("hold id", self.hold_id)),
+            price=None if self.price is None else checked_text("price", self.price, _MAX_PRICE),
         )
         if self.tokens is None:
             return row
+        counts = token_counts(self.tokens)
+        if counts is None:
+            raise InvalidCharge(f"the tokens must be whole numbers from 0 to {_MOST_TOKENS}")
         return row._replace(
-            input_tokens=self.tokens.input,
-            cache_read_tokens=self.tokens.cache_read,
-            cache_write_tokens=self.tokens.cache_write + self.tokens.cache_write_1h,
-            output_tokens=self.tokens.output,
+            input_tokens=counts[0],
+            cache_read_tokens=counts[1],
+            cache_write_tokens=counts[2],
+            output_tokens=counts[3],
         )
 
 
-def checked_text(name: str, text: str) -> str:
-    """`text` where a row can hold it, else InvalidCharge: 1 to 1,024 characters of Unicode."""
-    if not 0 < len(text) <= MAX_TEXT:
-        raise InvalidCharge(f"the {name} must have 1 to {MAX_TEXT} characters, not {len(text)}")
+def checked_text(name: str, text: str, most: int = MAX_TEXT) -> str:
+    """`text` where a row can hold it, else InvalidCharge: 1 to `most` characters of Unicode."""
+    if not 0 < len(_checked_type(name, text)) <= most:
+        raise InvalidCharge(f"the {name} must have 1 to {most} characters, not {len(text)}")
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
         raise InvalidCharge(f"the {name} {text!r} is not valid Unicode")
     return text
 
 
+def checked_request_id(text: str) -> str:
+    """`text` where a charge may have it as its request id, else InvalidCharge."""
+    if checked_text("request id", text).startswith(RESERVED):
+        raise InvalidCharge(
+            f"the request id {text!r} is not for charges: ids that begin with {' or '.join(RESERVED)} "
+            "are those of voids and of holds that expired"
+        )
+    return text
+
+
+def checked_time(ts: datetime) -> datetime:
+    """`ts` in UTC, else InvalidCharge: an aware time from year 1 to 9999 in UTC."""
+    if not isinstance(ts, datetime) or ts.utcoffset() is None:
+        raise InvalidCharge("the time of a charge must have an offset")
+    try:
+        return ts.astimezone(UTC)
+    except (OverflowError, ValueError):
+        raise InvalidCharge(
+            f"the time {ts.isoformat()} is out of range: its year in UTC is not 1 to 9999"
+        ) from None
+
+
+def token_counts(tokens: Tokens) -> tuple[int, int, int, int] | None:
+    """Tokens of input, cache reads, cache writes and output, as a row has them; None where it cannot."""
+    try:
+        written = tokens.cache_write + tokens.cache_write_1h
+        counts = (tokens.input, tokens.cache_read, written, tokens.output)
+    except (AttributeError, TypeError):
+        return None
+    return counts if all(type(count) is int and 0 <= count <= _MOST_TOKENS for count in counts) else None
+
+
 def checked_amount(amount: Decimal, error: type[BudgetError], name: str) -> Decimal:
     """`amount` where it is money, else `error`, which names it."""
+    if not isinstance(amount, Decimal):
+        raise error(f"{name} must be a Decimal in USD, not {type(amount).__name__}")
     try:
         return checked_usd(amount)
     except ValueError as why:
         raise error(f"{name} {amount} is not an amount in USD: {why}") from None
+
+
+def _checked_source(source: str) -> str:
+    if source not in SOURCES:
+        raise InvalidCharge(f"the cost_source must be one of {', '.join(SOURCES)}")
+    return source
+
+
+def _checked_type(name: str, text: str) -> str:
+    if not isinstance(text, str):
+        raise InvalidCharge(f"the {name} must be a text, not {type(text).__name__}")
+    return text

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from hal0_budget.errors import PriceUnknown, UsageError
 from hal0_budget.money import EXACT, ZERO, checked_usd, parse_usd
 from hal0_budget.prices import Price, Rates
+from hal0_budget.store.source import read_source
 
 _LONGEST = 64 * 1024 * 1024
 _MOST_TOKENS = 10**15
@@ -74,11 +75,7 @@ def price_list(document: Path | None) -> PriceList:
 
 
 def _from_document(path: Path) -> PriceList:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LONGEST + 1)
-    except OSError as error:
-        raise UsageError(f"--prices {path}: {error.strerror}") from None
+    data = read_source("--prices", str(path), _LONGEST)
     try:
         if len(data) > _LONGEST:
             raise ValueError("too long")
@@ -156,7 +153,7 @@ class _LiteLLM:
             raise ValueError("a condition that is not known")
         names = {kind: f"{name}{tier}" for kind, name in _LITELLM.items()}
         names["request"] = _LITELLM["request"]
-        above = re.compile(rf"(?:{'|'.join(_LITELLM.values())})_above_(\d+)k_tokens")
+        above = re.compile(rf"(?:{'|'.join(_LITELLM.values())})_above_([0-9]+)k_tokens")
         sizes = {int(found[1]) for key in entry if (found := above.match(key))}
         long = []
         for size in sorted(sizes, reverse=True):

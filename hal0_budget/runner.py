@@ -30,11 +30,15 @@ class NotStarted(Exception):
 
 
 class Copy:
-    """A pipe to our stdout that keeps a copy of the first `most` bytes that pass, and one more."""
+    """A pipe to our stdout that keeps a copy of the first `most` bytes that pass, and one more.
+
+    `failure` is why some of them did not reach our stdout.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._kept = bytearray()
+        self.failure: OSError | None = None
         self._out, self.into = os.pipe()
         self._thread = threading.Thread(target=self._pass_on, daemon=True)
 
@@ -56,8 +60,9 @@ class Copy:
             while block := os.read(self._out, 64 * 1024):
                 self._kept += block[: self._most + 1 - len(self._kept)]
                 _pass(block)
-        except OSError:
-            pass  # our reader is gone: as the pipe closes, so is that of the command
+        except OSError as error:
+            # As the pipe closes, the command learns that its reader is gone.
+            self.failure = error
         finally:
             os.close(self._out)
 

@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import NamedTuple
 
-from hal0_budget.charges import Charge, checked_text
+from hal0_budget.charges import Charge, checked_request_id, checked_text, token_counts
 from hal0_budget.errors import BudgetError, InvalidCharge, PriceUnknown, UsageError
 from hal0_budget.pricelist import PriceList
 from hal0_budget.reply import Reply
@@ -32,9 +33,10 @@ def charge_of(
     `model` is what the operator calls it, and then what is priced. The charge has the reply's id,
     model and tokens. Raises PriceUnknown where nothing says what to book.
     """
-    name = model or _fit("model", reply.model) or "unknown"
-    request_id = _fit("request id", reply.request_id)
-    charge = Charge(reply.cost or Decimal(0), name, request_id=request_id, tokens=reply.tokens)
+    name = model or _fit(partial(checked_text, "model"), reply.model) or "unknown"
+    request_id = _fit(checked_request_id, reply.request_id)
+    tokens = None if reply.tokens is None or token_counts(reply.tokens) is None else reply.tokens
+    charge = Charge(reply.cost or Decimal(0), name, request_id=request_id, tokens=tokens)
     if reply.cost is not None:
         return charge._replace(cost_source="reported"), None
     try:
@@ -48,10 +50,10 @@ def made_id(data: bytes) -> str:
     return f"reply-{hashlib.sha256(data).hexdigest()[:32]}"
 
 
-def _fit(name: str, text: str | None) -> str | None:
-    """`text` where a row can hold it: what a provider calls a thing keeps no cost off the books."""
+def _fit(check: Callable[[str], str], text: str | None) -> str | None:
+    """`text` where a row may have it: what a provider calls a thing keeps no cost off the books."""
     try:
-        return None if text is None else checked_text(name, text)
+        return None if text is None else check(text)
     except InvalidCharge:
         return None
 

@@ -46,6 +46,7 @@ def init(
         home.persona_file(persona)
     try:
         make_dirs(home.personas)
+        make_dirs(home.agent_dir / "personas")
         done = []
         for persona in personas:
             with Lock(home.edit_lock(persona)).held(lock_timeout):

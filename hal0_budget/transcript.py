@@ -178,7 +178,7 @@ def _of_headers(text: str) -> tuple[Any, str | None]:
     """The cost and the call id that response headers state: those of the last response in `text`."""
     block = re.split(r"\r?\n\r?\n", text.strip())[-1]
     lines = re.split(r"\r?\n", block)
-    status = re.match(r"HTTP/\S+ (\d+)", lines[0])
+    status = re.match(r"HTTP/\S+ ([0-9]{3})(?![0-9])", lines[0])
     if status and int(status[1]) >= _REFUSED:
         raise ProviderError(f"the provider answered {status[1]}, which is no charge")
     cost, call_id = None, None

@@ -15,7 +15,7 @@ INTRODUCTION = """\
 # Commands
 
 Options may stand before or after the arguments, and the common ones before the command too. Data
-goes to stdout, everything else to stderr. This page is what `--help` says; `scripts/docs.py` writes it.
+goes to stdout, everything else to stderr. This page is what `help` says; `scripts/docs.py` writes it.
 """
 
 
@@ -29,7 +29,7 @@ def section(command: str) -> str:
     """The heading and the help of one command; of the program itself where it is empty."""
     arguments = [command] if command else []
     done = subprocess.run(
-        [Path(sys.executable).with_name(PROGRAM), *arguments, "--help"],
+        [Path(sys.executable).with_name(PROGRAM), "help", *arguments],
         env={"PATH": os.environ["PATH"], "COLUMNS": "100"},
         capture_output=True,
         text=True,

@@ -45,7 +45,8 @@ COMMANDS = {
     "check nobody": 66,
     "bogus": 64,
     "--help": 0,
-    "check --help": 0,
+    "help check": 0,
+    "show --help": 0,
     "--version": 0,
 }
 

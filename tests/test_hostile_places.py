@@ -76,8 +76,7 @@ PLACES = {
     "what a crash left of the checkpoint": Place(beside(".spend.checkpoint.new")),
     "what was set aside": Place(beside("spend.jsonl.unreadable")),
     "active.txt": Place(lambda home: home.active_file),
-    # Whoever names a FIFO as a batch waits for its writer, as with every program.
-    "batch": Place(lambda home: home.root / "batch", line="charge hermes --batch {}", skipped=("a FIFO",)),
+    "batch": Place(lambda home: home.root / "batch", line="charge hermes --batch {}", skipped=()),
     "cost file": Place(
         lambda home: home.root / "cost", line="run hermes --estimate 0.01 --cost-file {} -- touch {}"
     ),

@@ -135,7 +135,7 @@ def test_ids_are_found_in_a_damaged_ledger_too(account: Account, ledger: Path) -
     assert not account.charge(COST, model="m", request_id="r2").was_recorded
 
 
-@pytest.mark.parametrize("request_id", ["a b", "ü", "\u202e", 'q"\\', "\x00", "x" * 1024, "void:r1"])
+@pytest.mark.parametrize("request_id", ["a b", "ü", "\u202e", 'q"\\', "\x00", "x" * 1024, "void", "Void:r1"])
 def test_strange_ids_are_known_again(account: Account, request_id: str) -> None:
     assert not account.charge(COST, model="m", request_id=request_id).was_recorded
     assert account.charge(COST, model="m", request_id=request_id).was_recorded

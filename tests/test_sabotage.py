@@ -10,7 +10,7 @@ import pytest
 
 from hal0_budget import Account, Home
 from hal0_budget.cli.app import COMMANDS
-from tests.conftest import NOON, Proof
+from tests.conftest import NOON, SAMPLES, Proof
 from tests.saboteur import Outcome, Run, errors, sabotaged
 from tests.test_outcomes import VERDICTS
 
@@ -18,7 +18,8 @@ pytestmark = pytest.mark.promise(15)
 
 LINES = (
     *("check hermes --estimate 9", "check hermes --estimate 0.5 --json", "check coder --estimate 1"),
-    *("charge hermes --cost 0.1 --model m --request-id r1 --hold h0", "charge hermes --batch /dev/null"),
+    "charge hermes --cost 0.1 --model m --request-id r1 --hold h0",
+    f"charge hermes --batch {SAMPLES / 'batch.jsonl'}",
     *(
         "reserve hermes --estimate 9 --json",
         "reserve hermes --estimate 0.1 --hold-id h1",
@@ -26,7 +27,7 @@ LINES = (
     ),
     *("void hermes r0 --reason x", "run hermes --estimate 0.1 -- echo ran", "set hermes --weekly 3"),
     *("verify", "show", "show hermes --color always", "log hermes", "report", "simulate hermes --daily 0.05"),
-    *("init", "--help"),
+    *("init", "help check"),
 )
 # What a failure ends in: the codes of the table.
 FAILED = {64, 65, 66, 70, 74, 75, 76, 77, 130, 143}

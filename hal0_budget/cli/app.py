@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -12,8 +11,8 @@ import typer.core
 
 import hal0_budget
 from hal0_budget.cli.options import Agent, AsJson, Output, PersonasDir, Quiet, Root
-from hal0_budget.cli.render import Result
-from hal0_budget.errors import UsageError, WriteFailed
+from hal0_budget.cli.render import Result, deliver
+from hal0_budget.errors import UsageError
 
 PROGRAM = "hal0-budget"
 
@@ -21,14 +20,46 @@ PROGRAM = "hal0-budget"
 # is asked for, so that the gate never pays for the others.
 COMMANDS = (
     *("init", "show", "set", "check", "charge", "reserve", "release", "run", "void"),
-    *("log", "watch", "report", "simulate", "verify", "completion"),
+    *("log", "watch", "report", "simulate", "verify", "completion", "help"),
 )
 
+# Scripts act on the exit code of these: 0 means a verdict, or that something is recorded. A persona id
+# that comes from elsewhere may be `-h`, so their own `--help` never ends in 0.
+GATES = frozenset({"check", "reserve", "charge", "run", "release", "void", "set", "verify"})
+
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+# Where the words of the command line are kept while they are parsed.
+_WORDS = "hal0_budget.words"
+
+
+class Command(typer.core.TyperCommand):
+    """One command."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """`--help`, which for a gate does not end in 0."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _show_help
+            if self.name in GATES:
+                option.help = "Show this message and exit with 64."
+        return option
 
 
 class Commands(typer.core.TyperGroup):
     """The commands, each imported on first use."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words before the command's own; remember all of them."""
+        ctx.meta[_WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """`--help`, which stands alone."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _show_help
+        return option
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002, the parser's signature
         """The names of all commands, in the order of their use."""
@@ -40,7 +71,7 @@ class Commands(typer.core.TyperGroup):
             return None
         module = importlib.import_module(f"hal0_budget.cli.{cmd_name}")
         single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=_SETTINGS)
-        single.command(cmd_name)(getattr(module, cmd_name))
+        single.command(cmd_name, cls=Command)(getattr(module, cmd_name))
         return typer.main.get_command(single)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -64,10 +95,26 @@ app = typer.Typer(
 )
 
 
-def _show_version(value: bool) -> None:
-    if value:
-        typer.echo(f"{PROGRAM} {hal0_budget.__version__}")
-        raise typer.Exit
+def _show_help(ctx: Any, _param: object, value: bool) -> None:
+    """Print the help of a command, or of the program. Raises UsageError where `--help` must stand alone."""
+    if not value or ctx.resilient_parsing:
+        return
+    is_program = ctx.parent is None
+    is_gate = ctx.info_name in GATES
+    if (is_program or is_gate) and len(ctx.meta[_WORDS]) > (1 if is_program else 2):
+        name = "COMMAND" if is_program else ctx.info_name
+        raise UsageError(f"--help stands alone, and nothing was done; for help: {PROGRAM} help {name}")
+    deliver(ctx.get_help() + "\n")
+    raise typer.Exit(UsageError.exit_code if is_gate else 0)
+
+
+def _show_version(ctx: typer.Context, value: bool) -> None:
+    if not value:
+        return
+    if len(ctx.meta[_WORDS]) > 1:
+        raise UsageError(f"--version stands alone, and nothing was done: {PROGRAM} --version")
+    deliver(f"{PROGRAM} {hal0_budget.__version__}\n")
+    raise typer.Exit
 
 
 @app.callback()
@@ -98,9 +145,6 @@ def invoke(argv: Sequence[str], output: Output) -> Result | int:
         with command.make_context(PROGRAM, list(argv), obj=output) as ctx:
             result = command.invoke(ctx)
     except typer.Exit as end:
-        if sys.stdout is None:
-            # The parser prints to a closed output without a word, and 0 means that it was delivered.
-            raise WriteFailed("the output is closed; the answer was not delivered") from None
         return end.exit_code
     if not isinstance(result, Result):
         raise TypeError(f"a command returned {type(result).__name__}")

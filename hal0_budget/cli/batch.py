@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
+import re
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, BinaryIO
+from typing import Any
 
 from hal0_budget.charges import Charge
-from hal0_budget.errors import BudgetError, InvalidCharge, UsageError
+from hal0_budget.errors import BudgetError, InvalidCharge
 from hal0_budget.money import checked_usd
 from hal0_budget.store.rows import Unreadable, parse_object
+from hal0_budget.store.source import blocks_of
 from hal0_budget.windows import utc_now
 
 _KEYS = {"cost_usd", "model", "surface", "request_id", "ts", "persona_id", "hold_id", "cost_source"}
@@ -20,29 +21,27 @@ _NAMED = 20
 
 # Longer than the line of any charge.
 _LONGEST = 256 * 1024
+# So that input without an end, be it of blank lines, fills no memory.
+_MOST_BYTES = 64 * 1024 * 1024
+_MOST_CHARGES = 1_000_000
+
+_TIME = (
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
+    r"(?:Z|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])"
+)
 
 
 def read_batch(name: str, persona: str) -> tuple[Charge, ...]:
-    """The charges of a file, or of stdin for `-`. Raises InvalidCharge that names every bad line.
+    """The charges of a file, or of stdin for `-`. Raises InvalidCharge that names every bad line, UsageError.
 
     A line is an object with `cost_usd` and `model`, and where known `surface`, `request_id`, `ts`;
     a row as hal0 writes it is one. A line without a request id gets one made of the file and its place in
     it, so that the same file is never charged twice.
     """
-    try:
-        if name == "-":
-            data = _read(sys.stdin.buffer, name)
-        else:
-            with open(name, "rb") as file:
-                data = _read(file, name)
-    except (OSError, AttributeError) as error:
-        raise UsageError(f"--batch {name}: {getattr(error, 'strerror', None) or error}") from None
-    digest = hashlib.sha256(data).hexdigest()[:24]
+    digest, lines = _read(name)
     charges: list[Charge] = []
     wrong: list[str] = []
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in lines:
         try:
             charge = _charge(line, persona, f"batch-{digest}-{number}")
             charge.row(persona, utc_now())
@@ -55,14 +54,28 @@ def read_batch(name: str, persona: str) -> tuple[Charge, ...]:
     return tuple(charges)
 
 
-def _read(file: BinaryIO, name: str) -> bytes:
-    """All of a file, unless a line of it has no end: /dev/zero has none."""
-    lines: list[bytes] = []
-    while line := file.readline(_LONGEST):
-        if len(line) == _LONGEST:
-            raise InvalidCharge(f"{name}: line {len(lines) + 1} is longer than {_LONGEST} bytes")
-        lines.append(line)
-    return b"".join(lines)
+def _read(name: str) -> tuple[str, list[tuple[int, bytes]]]:
+    """The digest of a file, and its lines that are not blank with their numbers. Raises InvalidCharge."""
+    digest = hashlib.sha256()
+    found: list[tuple[int, bytes]] = []
+    rest, number, size = b"", 0, 0
+    for block in blocks_of("--batch", name):
+        digest.update(block)
+        size += len(block)
+        *lines, rest = (rest + block).split(b"\n")
+        new = [(number + place, line) for place, line in enumerate(lines, start=1) if line.strip()]
+        number += len(lines)
+        found += new
+        if size > _MOST_BYTES or len(found) > _MOST_CHARGES:
+            raise InvalidCharge(
+                f"{name}: a batch has at most {_MOST_BYTES} bytes and {_MOST_CHARGES} charges; cut it up"
+            )
+        for place, line in (*new, (number + 1, rest)):
+            if len(line) >= _LONGEST:
+                raise InvalidCharge(f"{name}: line {place} is longer than {_LONGEST} bytes")
+    if rest.strip():
+        found.append((number + 1, rest))
+    return digest.hexdigest()[:24], found
 
 
 def _charge(line: bytes, persona: str, request_id: str) -> Charge:
@@ -87,8 +100,8 @@ def _charge(line: bytes, persona: str, request_id: str) -> Charge:
         _text(found, "surface", "cli"),
         _text(found, "request_id", request_id),
         _time(found),
-        found.get("hold_id"),
-        found.get("cost_source"),
+        None if found.get("hold_id") is None else _text(found, "hold_id"),
+        None if found.get("cost_source") is None else _text(found, "cost_source"),
     )
 
 
@@ -102,10 +115,10 @@ def _text(found: dict[str, Any], key: str, default: str = "") -> str:
 def _time(found: dict[str, Any]) -> datetime | None:
     if "ts" not in found:
         return None
+    text = _text(found, "ts")
     try:
-        time = datetime.fromisoformat(_text(found, "ts"))
+        if not re.fullmatch(_TIME, text):
+            raise ValueError
+        return datetime.fromisoformat(text)
     except ValueError:
-        raise Unreadable("ts is not a time with an offset") from None
-    if time.tzinfo is None:
-        raise Unreadable("ts is not a time with an offset")
-    return time
+        raise Unreadable("ts is not a time with an offset, such as 2026-05-29T11:00:00Z") from None

@@ -131,6 +131,8 @@ class _Line:
         if metavar == "DIR":
             return Candidates("folders")
         values: Iterable[str] = getattr(param.type, "choices", ())
+        if metavar == "COMMAND":
+            values = COMMANDS
         if metavar == "PERSONA":
             values = home_of(
                 *(self._given.get(name) for name in ("root", "personas_dir", "agent"))

@@ -100,7 +100,8 @@ def charge(
 
         fallback = None if estimate is None else amount_of("--estimate", estimate, InvalidEstimate)
         read, why = charge_from(from_response, headers, prices, model, (told, fallback))
-        given = read._replace(surface=surface, request_id=request_id or read.request_id, hold_id=hold)
+        known = read.request_id if request_id is None else request_id
+        given = read._replace(surface=surface, request_id=known, hold_id=hold)
         return _recorded(account, given, why)
     if (headers, estimate, prices) != (None, None, None):
         raise UsageError("--headers, --estimate and --prices are for --from-response")

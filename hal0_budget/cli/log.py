@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -11,7 +10,17 @@ from typing import Annotated
 import typer
 
 from hal0_budget.account import Account
-from hal0_budget.cli.options import Agent, AsJson, ColorWhen, Persona, PersonasDir, Quiet, Root, home_of
+from hal0_budget.cli.options import (
+    Agent,
+    AsJson,
+    ColorWhen,
+    Persona,
+    PersonasDir,
+    Quiet,
+    Root,
+    home_of,
+    whole_number,
+)
 from hal0_budget.cli.render import Result
 from hal0_budget.cli.rows import row_body
 from hal0_budget.dates import FORMS, day_of
@@ -22,6 +31,7 @@ from hal0_budget.windows import utc_now
 _SHOWN = 20
 _PAUSE = 0.2
 _BATCH = 500
+_MOST_ROWS = 10**18 - 1
 
 
 def log(
@@ -75,9 +85,10 @@ def _wanted(text: str | None, default: int | None) -> int | None:
         return default
     if text == "all":
         return None
-    if not re.fullmatch("[0-9]{1,18}", text):
-        raise UsageError(f"-n {text!r} is neither a number of rows nor all")
-    return int(text)
+    try:
+        return whole_number(text, _MOST_ROWS)
+    except ValueError:
+        raise UsageError(f"-n {text!r} is neither a number of rows nor all") from None
 
 
 def _listed(found: Iterator[Entry | str]) -> Iterator[Result]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ ENV_AGENT = "HAL0_AGENT"
 _UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
 
 MOST_TOKENS = 10**12
+_LONGEST_WAIT = 3600
 
 Color = Literal["auto", "always", "never"]
 
@@ -60,9 +60,26 @@ def _set_quiet(ctx: typer.Context, value: bool) -> bool:
     return value
 
 
-def _finite(value: float) -> float:
-    if math.isnan(value):
-        raise typer.BadParameter("nan is not a number of seconds.")
+def whole_number(text: str, most: int) -> int:
+    """The number from 0 to `most` that ASCII digits write, and nothing else. Raises ValueError."""
+    if not re.fullmatch("[0-9]{1,18}", text) or int(text) > most:
+        raise ValueError(f"{text!r} is not a whole number from 0 to {most}")
+    return int(text)
+
+
+def _tokens(text: str) -> int:
+    try:
+        return whole_number(text, MOST_TOKENS)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.") from None
+
+
+def _seconds(value: str | float) -> float:
+    """The seconds that plain decimals write; a default is a number already."""
+    if isinstance(value, str):
+        if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,9})?|\.[0-9]{1,9}", value) or float(value) > _LONGEST_WAIT:
+            raise typer.BadParameter(f"{value!r} is not a number of seconds from 0 to {_LONGEST_WAIT}.")
+        return float(value)
     return value
 
 
@@ -102,10 +119,8 @@ LockWait = Annotated[
     typer.Option(
         "--lock-timeout",
         metavar="SECONDS",
-        min=0,
-        max=3600,
-        callback=_finite,
-        help="How long to wait for other commands.",
+        parser=_seconds,
+        help="How long to wait for other commands, 0 to 3600.",
     ),
 ]
 Ttl = Annotated[
@@ -116,13 +131,11 @@ Model = Annotated[
 ]
 InputTokens = Annotated[
     int | None,
-    typer.Option("--input-tokens", metavar="N", min=0, max=MOST_TOKENS, help="Tokens that will be sent."),
+    typer.Option("--input-tokens", metavar="N", parser=_tokens, help="Tokens that will be sent."),
 ]
 OutputTokens = Annotated[
     int | None,
-    typer.Option(
-        "--output-tokens", metavar="N", min=0, max=MOST_TOKENS, help="Tokens that may come back, at most."
-    ),
+    typer.Option("--output-tokens", metavar="N", parser=_tokens, help="Tokens that may come back, at most."),
 ]
 Prices = Annotated[
     str | None,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 _NAGIOS = {ALLOW: (0, "OK"), WARN: (1, "WARNING"), BLOCK: (2, "CRITICAL")}
 _NAGIOS_UNKNOWN = (3, "UNKNOWN")
+
+# How many seconds a full pipe that does not block may take nothing before a write to it has failed.
+_PATIENCE = 5.0
 
 
 class Result(NamedTuple):
@@ -80,12 +85,12 @@ def _emit_one(result: Result, output: Output) -> int:
             complain(line)
     if output.style == "nagios":
         code, word = _NAGIOS.get(result.exit_code, _NAGIOS_UNKNOWN)
-        _deliver(_nagios_line(word, " ".join(result.lines), result.perfdata))
+        deliver(_nagios_line(word, " ".join(result.lines), result.perfdata))
         return code
     if output.quiet:
         return result.exit_code
     if output.style == "json" and result.data:
-        _deliver(json_text(result.data) + "\n")
+        deliver(json_text(result.data) + "\n")
         return result.exit_code
     text = "".join(printable(line) + "\n" for line in result.lines)
     if result.statements:
@@ -94,7 +99,7 @@ def _emit_one(result: Result, output: Output) -> int:
         text += result.document(_is_for_a_person(output))
     if result.rows:
         text += _rows(result.rows, output)
-    _deliver(text)
+    deliver(text)
     return result.exit_code
 
 
@@ -110,13 +115,18 @@ def emit_error(error: BudgetError, output: Output) -> int:
             return code
         text = json_text(error_body(error)) + "\n"
     with suppress(WriteFailed):
-        _deliver(text)
+        deliver(text)
     return code
 
 
 def error_body(error: BudgetError) -> dict[str, Any]:
     """The `error` object of any failure."""
     return {"error": {"code": error.code, "message": error.message, "details": error.details}}
+
+
+def deliver(text: str) -> None:
+    """Write data to stdout, all of it. Raises WriteFailed."""
+    _write(sys.stdout, text)
 
 
 def complain(message: str) -> None:
@@ -170,8 +180,6 @@ def _rows(entries: Sequence[Entry], output: Output) -> str:
 def _is_for_a_person(output: Output) -> bool:
     if output.color != "auto":
         return output.color == "always"
-    import os
-
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return sys.stdout is not None and sys.stdout.isatty()
@@ -207,10 +215,6 @@ def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
-def _deliver(text: str) -> None:
-    _write(sys.stdout, text)
-
-
 def _require_reader() -> None:
     """Raise WriteFailed where stdout is a pipe or a terminal that nobody is left at, without writing."""
     poll = select.poll()
@@ -220,11 +224,35 @@ def _require_reader() -> None:
 
 
 def _write(stream: TextIO | None, text: str) -> None:
-    """Write and flush now, while a failure can still change the exit code."""
+    """Write now, while a failure can still change the exit code."""
     if stream is None:
         raise WriteFailed("the output is closed; the answer was not delivered")
     try:
-        stream.buffer.write(text.encode(stream.encoding, "backslashreplace"))
-        stream.buffer.flush()
+        write_all(stream.fileno(), text.encode(stream.encoding, "backslashreplace"))
     except (OSError, ValueError) as error:
         raise WriteFailed(f"the answer could not be written: {error}") from error
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write every byte of `data`. Raises OSError where that cannot be done.
+
+    Not through Python's streams: with PYTHONUNBUFFERED they lose the rest of a short write without a word.
+    """
+    left = memoryview(data)
+    deadline = None
+    while left:
+        try:
+            left = left[os.write(fd, left) :]
+            deadline = None
+        except BlockingIOError:
+            deadline = deadline or time.monotonic() + _PATIENCE
+            _await_room(fd, deadline)
+
+
+def _await_room(fd: int, deadline: float) -> None:
+    """Wait until a file that does not block takes more. Raises TimeoutError after `deadline`, in seconds."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    remaining = deadline - time.monotonic()
+    if remaining <= 0 or not poll.poll(remaining * 1000):
+        raise TimeoutError(f"its reader took nothing for {_PATIENCE:g} s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from hal0_budget.charges import Charge
 from hal0_budget.errors import InvalidReply, PriceUnknown, ProviderError, UsageError
 from hal0_budget.pricelist import PriceList, price_list
 from hal0_budget.settlement import Fallback, charge_of, made_id
+from hal0_budget.store.source import read_source
 from hal0_budget.transcript import MAX_REPLY, read_reply
 from hal0_budget.windows import utc_now
 
@@ -30,9 +30,9 @@ def charge_from(
     """
     if name == headers == "-":
         raise UsageError("--from-response and --headers cannot both be stdin")
-    data = _contents("--from-response", name)
+    data = read_source("--from-response", name, MAX_REPLY)
     try:
-        reply = read_reply(data, None if headers is None else _contents("--headers", headers))
+        reply = read_reply(data, None if headers is None else read_source("--headers", headers, MAX_REPLY))
         charge, why = charge_of(reply, lambda: prices_of(prices), utc_now(), model, Fallback(*fallback))
     except (InvalidReply, ProviderError, PriceUnknown) as error:
         raise type(error)(f"{name}: {error.message}", **error.details, file=name) from None
@@ -43,14 +43,3 @@ def charge_from(
 def prices_of(document: str | None) -> PriceList:
     """The prices of a document, or the installed ones. Raises UsageError, PriceUnknown."""
     return price_list(None if document is None else Path(document))
-
-
-def _contents(option: str, name: str) -> bytes:
-    """The bytes of a file, as many as a reply may have and one more. Raises UsageError."""
-    try:
-        if name == "-":
-            return sys.stdin.buffer.read(MAX_REPLY + 1)
-        with open(name, "rb") as file:
-            return file.read(MAX_REPLY + 1)
-    except (OSError, AttributeError) as error:
-        raise UsageError(f"{option} {name}: {getattr(error, 'strerror', None) or error}") from None

@@ -30,7 +30,7 @@ from hal0_budget.cli.options import (
 from hal0_budget.cli.pricing import estimate_of
 from hal0_budget.cli.render import Result, complain
 from hal0_budget.cli.response import prices_of
-from hal0_budget.errors import BudgetError, InvalidReply, ProviderError, UsageError
+from hal0_budget.errors import BudgetError, InvalidReply, ProviderError, UsageError, WriteFailed
 from hal0_budget.money import dollars, parse_usd
 from hal0_budget.runner import Copy, CostFile, NotStarted, run_child
 from hal0_budget.settlement import Fallback, charge_of
@@ -107,8 +107,16 @@ def run(
         else:
             charge, doubt = _from_file(hold, costs, expected.told)
     except ProviderError as error:
-        return _given_back(account, hold, error.message, code)
-    return _settled(account, hold, charge, doubt, code)
+        return _given_back(account, hold, error.message, _delivered(copy, code))
+    return _settled(account, hold, charge, doubt, _delivered(copy, code))
+
+
+def _delivered(copy: Copy | None, code: int) -> int:
+    """The code of a command that ended in `code`: never 0 where its output did not reach our stdout."""
+    if copy is None or copy.failure is None or code != 0:
+        return code
+    complain(f"hal0-budget: the output of the command could not be passed on: {copy.failure.strerror}")
+    return WriteFailed.exit_code
 
 
 def _given_back(account: Account, hold: Hold, why: str, code: int) -> Result:

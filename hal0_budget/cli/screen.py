@@ -12,6 +12,7 @@ import tty
 from contextlib import suppress
 from typing import Protocol, TextIO
 
+from hal0_budget.cli.render import write_all
 from hal0_budget.errors import UsageError, WriteFailed
 
 # Alternate screen, no cursor, no wrapping at the edge; and back.
@@ -131,9 +132,7 @@ class Screen:
 
     def _write(self, text: str) -> None:
         # Not through a buffer, which a handler of a signal may not write to while it is written.
-        data = text.encode(self._out.encoding, "backslashreplace")
-        while data:
-            data = data[os.write(self._out.fileno(), data) :]
+        write_all(self._out.fileno(), text.encode(self._out.encoding, "backslashreplace"))
 
     def _suspend(self, _number: int, _frame: object) -> None:
         """Ctrl-Z: the shell gets its terminal first, and we get it when we go on."""

@@ -65,6 +65,7 @@ def _audited(home: Home, persona: str) -> Audit:
 
 
 def _repaired(home: Home, persona: str, lock_timeout: float) -> list[str]:
+    home.require_agent()
     if not home.persona_file(persona).exists():
         raise home.not_found(persona)
     try:

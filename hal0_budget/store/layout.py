@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +25,7 @@ def checked_id(kind: str, text: str) -> str:
 
     Ids are ASCII and cannot hold a separator, so that no id leaves its folder.
     """
-    if not re.fullmatch(_ID, text):
+    if not isinstance(text, str) or not re.fullmatch(_ID, text):
         raise InvalidId(
             f"{kind} id {text!r} is not valid: letters, digits, '.', '_' and '-', at most 64, "
             "the first a letter or a digit",
@@ -74,18 +77,26 @@ class Home(NamedTuple):
         """The folder of a persona's ledger, checkpoint and lock. Raises InvalidId."""
         return self.agent_dir / "personas" / checked_id("persona", persona)
 
-    def persona_ids(self) -> tuple[str, ...]:
-        """The ids of all personas, sorted. Raises AgentUnknown where there is no folder of them,
-        PermissionRefused.
+    def require_agent(self) -> None:
+        """Raise AgentUnknown where the folder of the ledgers does not exist.
+
+        With `personas_dir`, a misspelt agent or a root that is not mounted still has its persona files, and
+        ledgers that are missing would read as nothing spent. Without it, the persona files are missing too.
         """
+        if self.personas_dir is not None and not _is_folder(self.agent_dir / "personas"):
+            raise self._agent_unknown()
+
+    def persona_ids(self) -> tuple[str, ...]:
+        """The ids of all personas, sorted. Raises AgentUnknown where there is no folder of them or of
+        their ledgers, PermissionRefused.
+        """
+        self.require_agent()
         try:
-            names = os.listdir(self.personas)
+            return self._ids()
         except (FileNotFoundError, NotADirectoryError):
             raise self._agent_unknown() from None
         except OSError as error:
             raise from_os_error(error) from error
-        stems = (name.removesuffix(".toml") for name in names if name.endswith(".toml"))
-        return tuple(sorted(stem for stem in stems if re.fullmatch(_ID, stem)))
 
     def not_found(self, persona: str) -> AgentUnknown | PersonaNotFound:
         """The error for a persona that has no file: names the nearest one that has."""
@@ -104,9 +115,56 @@ class Home(NamedTuple):
             nearest=close[0] if close else None,
         )
 
+    def _ids(self) -> tuple[str, ...]:
+        """The ids that have a persona file, sorted. Raises OSError."""
+        names = os.listdir(self.personas)
+        stems = (name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+        return tuple(sorted(stem for stem in stems if re.fullmatch(_ID, stem)))
+
     def _agent_unknown(self) -> AgentUnknown:
+        folders = (self.root, self.agent_dir, self.agent_dir / "personas", self.personas)
+        missing = next((folder for folder in folders if not _is_folder(folder)), self.personas)
+        state = "is not a folder" if os.path.lexists(missing) else "does not exist"
+        nearest = None if missing == self.root else self._nearest_agent()
+        command = self._init_command()
+        if missing == self.root:
+            advice = f"mount it, or name another with --root or HAL0_BUDGET_ROOT; to make it: {command}"
+        elif nearest is not None:
+            advice = f"did you mean agent {nearest!r} (--agent or HAL0_AGENT)? to make this one: {command}"
+        else:
+            advice = f"to make it: {command}"
         return AgentUnknown(
-            f"no agent {self.agent!r}: {self.personas} does not exist; "
-            f"to make it: hal0-budget --root {self.root} --agent {self.agent} init",
-            agent=self.agent,
+            f"no agent {self.agent!r}: {missing} {state}; {advice}", agent=self.agent, nearest=nearest
         )
+
+    def _init_command(self) -> str:
+        """What makes the agent's folders, and no persona file where there is one."""
+        command = f"hal0-budget --root {self.root} --agent {self.agent}"
+        if self.personas_dir is None:
+            return f"{command} init"
+        known: tuple[str, ...] = ()
+        with suppress(OSError):
+            known = self._ids()[:1]
+        return " ".join((command, "--personas-dir", str(self.personas_dir), "init", *known))
+
+    def _nearest_agent(self) -> str | None:
+        """The agent below the root whose id is most like the one that is missing."""
+        try:
+            names = os.listdir(self.root)
+        except OSError:
+            return None
+        import difflib
+
+        agents = [name for name in names if name != self.agent and re.fullmatch(_ID, name)]
+        close = difflib.get_close_matches(self.agent, agents, n=3, cutoff=0.5)
+        return next((name for name in close if _is_folder(self.root / name / "personas")), None)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a folder, or a link to one, stands at a path. Raises PermissionRefused, WriteFailed."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return False
+        raise from_os_error(error) from error

@@ -69,6 +69,7 @@ def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> 
     of at most 1 MiB with a `[persona]` table of the same id; OSError.
     """
     path = home.persona_file(persona) if known is None else known.path
+    home.require_agent()
     try:
         if known is not None and known.is_settled and identity_of(os.stat(path)) == known.identity:
             return known

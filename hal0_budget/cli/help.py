@@ -1,0 +1,29 @@
+"""`help`: what the program or one command does, and its options."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from hal0_budget.cli.render import Result
+
+
+def help(  # noqa: A001, the command's name
+    command: Annotated[
+        str | None,
+        typer.Argument(metavar="[COMMAND]", help="The command; else the program.", show_default=False),
+    ] = None,
+) -> Result:
+    """Show the help of the program or of a command, and end in 0.
+
+    The --help of a command that scripts act on, such as check, ends in 64: 0 is a verdict there.
+    """
+    from hal0_budget.cli.app import PROGRAM, app
+
+    program: Any = typer.main.get_command(app)
+    context = typer.Context(program, info_name=PROGRAM, **program.context_settings)
+    if command is not None:
+        _, found, _ = program.resolve_command(context, [command])
+        context = typer.Context(found, info_name=command, parent=context, **found.context_settings)
+    return Result({}, lines=context.get_help().splitlines())
