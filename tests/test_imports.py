@@ -30,7 +30,8 @@ BANNED = {
     "hal0_budget.store.tail", "hal0_budget.cli.rows", "hal0_budget.cli.screen",
     "hashlib", "genai_prices", "hal0_budget.tokens", "hal0_budget.prices", "hal0_budget.reply",
     "hal0_budget.transcript", "hal0_budget.pricelist", "hal0_budget.settlement", "hal0_budget.runner",
-    "hal0_budget.cli.response", "hal0_budget.cli.pricing", "hal0_budget.cli.run",
+    "hal0_budget.cli.response", "hal0_budget.cli.pricing", "hal0_budget.cli.run", "unicodedata",
+    "hal0_budget.lookalikes", "hal0_budget.cap_words",
 }  # fmt: skip
 
 HOT = {
@@ -119,7 +120,7 @@ def ours(module: str) -> Iterator[str]:
 
 PURE = (
     *("errors", "money", "windows", "dates", "budget", "verdict", "tokens"),
-    *("prices", "reply", "forecast", "replay"),
+    *("prices", "reply", "forecast", "replay", "cap_words", "lookalikes"),
 )
 
 # The floors of the house from the ground up: a module imports those of its own floor and below.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import tomli
 
-from hal0_budget.budget import KEYS, Budget, BudgetValueError, near_misses
+from hal0_budget.budget import Budget, BudgetValueError, may_hold_lookalikes
 from hal0_budget.errors import PersonaMalformed
 from hal0_budget.store.durable import NotRegular, identity_of, opened
 from hal0_budget.store.layout import Home
@@ -149,16 +149,9 @@ def _parse(path: Path, text: str, persona: str) -> dict[str, Any]:
 
 def _warnings(path: Path, document: Mapping[str, Any]) -> tuple[str, ...]:
     """A sentence for each cap that caps nothing."""
-    persona = document["persona"]
-    misspelt = (
-        f"{path}: [persona.budget].{key} is not a key of a budget and caps nothing; did you mean {meant}?"
-        for key, meant in near_misses(persona.get("budget", {}))
-    )
-    others = [(f"persona.{key}", value) for key, value in persona.items() if key != "budget"]
-    others += [(key, value) for key, value in document.items() if key != "persona"]
-    misplaced = (
-        f"{path}: [{name}] holds keys of a budget and caps nothing; did you mean [persona.budget]?"
-        for name, table in others
-        if isinstance(table, dict) and any(key in KEYS for key in table)
-    )
-    return (*misspelt, *misplaced)
+    if not may_hold_lookalikes(document):
+        return ()
+    # Few files need it, and it would add to every start of the gate.
+    from hal0_budget.lookalikes import warnings_of
+
+    return tuple(f"{path}: {sentence}" for sentence in warnings_of(document))
