@@ -174,10 +174,9 @@ def test_click_is_never_imported() -> None:
     assert "typer" in {name for module in MODULES for name in imports_of(module)}
 
 
-def test_only_what_draws_imports_rich_and_only_the_editor_imports_tomlkit() -> None:
+def test_only_what_draws_imports_rich_and_only_init_writes_toml() -> None:
     homes = {
         "rich": {"cli.canvas", "cli.page", "cli.table", "cli.report_table", "cli.progress"},
-        "tomlkit": {"store.persona_edit"},
         "tomli_w": {"setup"},
     }
     for package, home in homes.items():

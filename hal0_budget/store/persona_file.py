@@ -95,10 +95,11 @@ def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> 
 def parse_document(text: str) -> dict[str, Any]:
     """The TOML document, its floats as exact Decimal. Raises ValueError with line, column or key.
 
-    A float beyond what Decimal holds, such as `1e9999999999999999999`, is NaN.
+    A byte-order mark at the beginning is skipped. A float beyond what Decimal holds, such as
+    `1e9999999999999999999`, is NaN.
     """
     try:
-        document = tomli.loads(text, parse_float=_float)
+        document = tomli.loads(text.removeprefix("\ufeff"), parse_float=_float)
         _refuse_huge_integers(document)
     except RecursionError:
         raise ValueError("nested too deep") from None
