@@ -31,7 +31,7 @@ BANNED = {
     "hashlib", "genai_prices", "hal0_budget.tokens", "hal0_budget.prices", "hal0_budget.reply",
     "hal0_budget.transcript", "hal0_budget.pricelist", "hal0_budget.settlement", "hal0_budget.runner",
     "hal0_budget.cli.response", "hal0_budget.cli.pricing", "hal0_budget.cli.run", "unicodedata",
-    "hal0_budget.lookalikes", "hal0_budget.cap_words",
+    "hal0_budget.lookalikes", "hal0_budget.cap_words", "hal0_budget.salvage",
 }  # fmt: skip
 
 HOT = {
@@ -133,6 +133,7 @@ FLOORS = {
     "transcript": 2,
     "grouping": 2,
     "runner": 2,
+    "salvage": 2,
     "books": 3,
     "settlement": 3,
     "account": 4,

@@ -82,14 +82,19 @@ def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> 
         raise home.not_found(persona) from None
     except NotRegular as error:
         raise PersonaMalformed(f"{path}: {error.strerror}", path=str(path)) from None
+    text, document = parse_persona(path, data, persona)
+    return PersonaFile(path, text, document, identity, _warnings(path, document), is_settled)
+
+
+def parse_persona(path: Path, data: bytes, persona: str) -> tuple[str, dict[str, Any]]:
+    """The text and the document of a persona file's bytes. Raises PersonaMalformed as `read_persona` does."""
     if len(data) > MAX_BYTES:
         raise PersonaMalformed(f"{path}: longer than {MAX_BYTES} bytes", path=str(path))
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise PersonaMalformed(f"{path}: not UTF-8 at byte {error.start}", path=str(path)) from None
-    document = _parse(path, text, persona)
-    return PersonaFile(path, text, document, identity, _warnings(path, document), is_settled)
+    return text, _parse(path, text, persona)
 
 
 def parse_document(text: str) -> dict[str, Any]:
