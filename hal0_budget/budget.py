@@ -19,6 +19,12 @@ CAP_KEYS: Final[dict[Window, str]] = {
 }
 KEYS: Final[tuple[str, ...]] = (*CAP_KEYS.values(), "hard_cap", "warn_at")
 
+# Every name that `cap_words` takes for a cap's holds one of these, or a letter that is not ASCII.
+_PARTS_OF_CAPS = (
+    "usd", "dollar", "cent", "eur", "gbp", "pound", "$", "budget", "spen", "cost", "expense", "credit",
+    "money", "bill", "cap", "limit", "max", "most", "ceiling", "quota", "allowance", "warn_at",
+)  # fmt: skip
+
 
 class BudgetValueError(ValueError):
     """A value of the budget table that is not what its key needs; `key` names it."""
@@ -59,29 +65,30 @@ class Budget(NamedTuple):
         return table
 
 
-def near_misses(table: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Each unknown key that is probably a misspelt one of ours, with the key it resembles.
-
-    A misspelt cap is no cap, so every command says it and `check` at least warns.
+def may_hold_lookalikes(document: Mapping[str, Any]) -> bool:
+    """Whether a look at the names of its keys leaves open that a parsed persona file has a cap in a
+    wrong place, or a misspelt one. No without doubt for nearly every file, in a few microseconds.
     """
-    unknown = [key for key in table if key not in KEYS]
-    if not unknown:
-        return ()
-    import difflib
+    persona = document["persona"]
+    if any(key not in KEYS for key in persona.get("budget", ())):
+        return True
+    others = {key: value for key, value in persona.items() if key != "budget"}
+    keys: list[str] = []
+    waiting: list[object] = [others, {key: value for key, value in document.items() if key != "persona"}]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            keys += value
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return may_name_cap("\n".join(keys))
 
-    roots = {_root(key): key for key in KEYS}
-    found = []
-    for key in unknown:
-        close = difflib.get_close_matches(_root(key), roots, n=1, cutoff=0.7)
-        if close:
-            found.append((key, roots[close[0]]))
-    return tuple(found)
 
-
-def _root(key: str) -> str:
-    """What is left of a key without case, separators and unit: `Daily-USD` is `daily`."""
-    letters = "".join(char for char in key.lower() if char.isalnum())
-    return letters.removesuffix("usd")
+def may_name_cap(key: str) -> bool:
+    """Whether a key, or one of several in one text, has a part that every name of a cap has."""
+    lower = key.lower()
+    return not lower.isascii() or any(part in lower for part in _PARTS_OF_CAPS)
 
 
 def _kind(value: object) -> str:

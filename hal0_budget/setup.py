@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import tomli_w
 
-from hal0_budget.errors import BudgetError, PersonaMalformed, from_os_error
-from hal0_budget.store.durable import make_dirs, opened, replace
+from hal0_budget.budget import Budget
+from hal0_budget.errors import PersonaChanged, PersonaMalformed, from_os_error
+from hal0_budget.salvage import salvage
+from hal0_budget.store.durable import identity_of, make_dirs, opened, replace
 from hal0_budget.store.layout import Home
 from hal0_budget.store.lock import DEFAULT_TIMEOUT, Lock
-from hal0_budget.store.persona_file import MAX_BYTES, read_persona
+from hal0_budget.store.persona_file import MAX_BYTES, parse_document
 
 DEFAULT_PERSONAS = ("hermes", "coder")
 
 
 class Created(NamedTuple):
-    """What `init` did with one file: `created`, `kept` or `repaired`; `saved_as` is where the
-    old file of a repaired one is.
+    """What `init` did with one file: `created`, `kept` or `repaired`; `saved_as` is where the old file of a
+    repaired one is, and `warnings` says what of its budget could not be kept.
     """
 
     path: Path
     state: Literal["created", "kept", "repaired"]
     saved_as: Path | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def init(
@@ -38,9 +41,9 @@ def init(
 ) -> tuple[Created, ...]:
     """Write a persona file with an empty budget for each id, and `active.txt` naming the first.
 
-    What exists is left. `repair` rewrites it: a budget that can still be read is carried over,
-    and the old file is kept beside the new one. Raises InvalidId, PersonaMalformed where the old file
-    is too long to be one, PermissionRefused, WriteFailed.
+    What exists is left. `repair` rewrites it and keeps the old file beside the new one. Caps that can be read
+    are carried over; where one cannot, the new budget blocks every paid call. Raises InvalidId,
+    PersonaMalformed where the old file is too long to be one, PersonaChanged, PermissionRefused, WriteFailed.
     """
     for persona in personas:
         home.persona_file(persona)
@@ -50,38 +53,91 @@ def init(
         done = []
         for persona in personas:
             with Lock(home.edit_lock(persona)).held(lock_timeout):
-                body = tomli_w.dumps(_new_persona(home, persona)).encode()
-                done.append(_write(home.persona_file(persona), body, repair=repair))
-        done.append(_write(home.active_file, f"{personas[0]}\n".encode(), repair=repair))
+                done.append(_set_up(home.persona_file(persona), persona, repair=repair))
+        done.append(_activate(home.active_file, personas[0], repair=repair))
         return tuple(done)
     except OSError as error:
         raise from_os_error(error) from error
 
 
-def _write(path: Path, body: bytes, *, repair: bool) -> Created:
+def _set_up(path: Path, persona: str, *, repair: bool) -> Created:
+    if not os.path.lexists(path):
+        replace(path, _body(path, persona, {"hard_cap": True}))
+        return Created(path, "created")
+    if not repair:
+        return Created(path, "kept")
+    old = _Old.read(path)
+    kept = salvage(path, old.data, persona)
+    saved = old.replace(_body(path, persona, kept.table))
+    return Created(path, "repaired", saved, kept.losses)
+
+
+def _activate(path: Path, persona: str, *, repair: bool) -> Created:
+    body = f"{persona}\n".encode()
     if not os.path.lexists(path):
         replace(path, body)
         return Created(path, "created")
     if not repair:
         return Created(path, "kept")
-    saved = path.with_name(f"{path.name}.bak")
-    # What is linked from elsewhere is copied, and a FIFO is never waited for.
-    with opened(Path(os.path.realpath(path)), os.O_RDONLY) as fd:
-        old = os.read(fd, MAX_BYTES + 1)
-    if len(old) > MAX_BYTES:
-        raise PersonaMalformed(f"{path}: longer than {MAX_BYTES} bytes; move it away by hand", path=str(path))
-    replace(saved, old)
-    replace(path, body)
-    return Created(path, "repaired", saved)
+    return Created(path, "repaired", _Old.read(path).replace(body))
 
 
-def _new_persona(home: Home, persona: str) -> dict[str, Any]:
+class _Old(NamedTuple):
+    """A file that is about to be rewritten, as it was read."""
+
+    path: Path
+    data: bytes
+    identity: tuple[int, int, int, int]
+
+    @classmethod
+    def read(cls, path: Path) -> _Old:
+        """Read a file whole. What is linked from elsewhere is read there; a FIFO is never waited for."""
+        with opened(Path(os.path.realpath(path)), os.O_RDONLY) as fd:
+            identity = identity_of(os.fstat(fd))
+            data = os.read(fd, MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise PersonaMalformed(
+                f"{path}: longer than {MAX_BYTES} bytes; shorten it by hand", path=str(path)
+            )
+        return cls(path, data, identity)
+
+    def replace(self, body: bytes) -> Path:
+        """Save the old bytes beside the file, then replace it; where they are saved."""
+        saved = next(name for name in _backups(self.path) if not os.path.lexists(name) or self._is_in(name))
+        replace(saved, self.data)
+        if identity_of(os.stat(self.path)) != self.identity:
+            raise PersonaChanged(
+                f"{self.path}: another program rewrote it while it was repaired; try again",
+                path=str(self.path),
+            )
+        replace(self.path, body)
+        return saved
+
+    def _is_in(self, saved: Path) -> bool:
+        """Whether a backup holds these bytes already: a repair that was killed leaves one."""
+        if saved.is_symlink() or not saved.is_file():
+            return False
+        with opened(saved, os.O_RDONLY) as fd:
+            return os.read(fd, MAX_BYTES + 1) == self.data
+
+
+def _backups(path: Path) -> Iterator[Path]:
+    """`FILE.bak`, `FILE.bak.2`, `FILE.bak.3` ...: none is ever overwritten."""
+    yield path.with_name(f"{path.name}.bak")
+    yield from (path.with_name(f"{path.name}.bak.{number}") for number in count(2))
+
+
+def _body(path: Path, persona: str, budget: Mapping[str, Any]) -> bytes:
+    """A persona file, read again before it is used: the budget must come out as it went in."""
+    text = tomli_w.dumps(_new_persona(persona, budget))
+    written = parse_document(text)["persona"]["budget"]
+    if Budget.from_table(written) != Budget.from_table(budget):
+        raise PersonaMalformed(f"{path}: its budget cannot be carried over; edit it by hand", path=str(path))
+    return text.encode()
+
+
+def _new_persona(persona: str, budget: Mapping[str, Any]) -> dict[str, Any]:
     """A persona as hal0 writes it; the order of the tables is hal0's."""
-    budget: dict[str, Any] = {"hard_cap": True}
-    with suppress(BudgetError):
-        old = read_persona(home, persona)
-        old.budget()
-        budget = dict(old.table)
     return {
         "persona": {
             "id": persona,
@@ -98,6 +154,6 @@ def _new_persona(home: Home, persona: str) -> dict[str, Any]:
                 "require_approval": ["files.*", "shell.*", "admin.*"],
             },
             "model": {"preferred_upstream": "hal0", "preferred_model": ""},
-            "budget": budget,
+            "budget": dict(budget),
         }
     }

@@ -83,7 +83,7 @@ IMPORTS = {
     "hal0_budget.errors": BLOCKED,
     "hal0_budget.cli.check": BLOCKED,
     "hal0_budget.cli.render": BLOCKED,
-    "tomlkit": ("set", "hermes", "--daily", "2"),
+    "hal0_budget.store.table_edit": ("set", "hermes", "--daily", "2"),
     "tomli_w": ("init",),
     "rich.table": ("show", "--color", "always"),
 }

@@ -23,7 +23,8 @@ def init(
     repair: Annotated[
         bool,
         typer.Option(
-            "--repair", help="Rewrite what exists; keep readable caps, and the old file as FILE.bak."
+            "--repair",
+            help="Rewrite what exists; keep readable caps, block where one is not; the old file is FILE.bak.",
         ),
     ] = False,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
@@ -47,6 +48,7 @@ def init(
                     "path": str(created.path),
                     "state": created.state,
                     "saved_as": str(created.saved_as) if created.saved_as else None,
+                    "warnings": created.warnings,
                 }
                 for created in done
             ],
@@ -56,4 +58,5 @@ def init(
             + (f" (the old file is {created.saved_as})" if created.saved_as else "")
             for created in done
         ],
+        warnings=[warning for created in done for warning in created.warnings],
     )

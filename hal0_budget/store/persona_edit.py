@@ -1,27 +1,26 @@
-"""Edits of the budget table in a persona file: that table changes, and not one byte around it.
+"""Edits of the budget table in a persona file: the keys that are named change, and not one byte around them.
 
-tomlkit makes the change; what it made is parsed again by tomli and compared with the original.
-Where anything but the named keys would differ, the edit is refused and nothing is written.
+The text is cut at the places of those keys and put together again; what comes out is parsed and
+compared with the original. Where anything but the named keys would differ, nothing is written.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
-
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import AoT, InlineTable, Item, Table
 
 from hal0_budget.errors import PersonaChanged, PersonaUneditable
 from hal0_budget.money import plain
 from hal0_budget.store.durable import identity_of, replace, sync
 from hal0_budget.store.persona_file import MAX_BYTES, PersonaFile, parse_document
+from hal0_budget.store.table_edit import with_keys
 
 Changes = Mapping[str, "Decimal | bool | None"]
+
+# Characters of lines to write by hand; a person would not write more.
+_LONGEST_ADVICE = 2000
 
 
 def edited(persona: PersonaFile, changes: Changes) -> str:
@@ -36,13 +35,9 @@ def edited(persona: PersonaFile, changes: Changes) -> str:
     }
     if not needed:
         return persona.text
-    try:
-        text = (
-            _edit(persona, needed) if "budget" in persona.document["persona"] else _add_table(persona, needed)
-        )
-        _verify(persona, text, needed)
-    except (TOMLKitError, ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
-        raise _uneditable(persona, needed, error) from error
+    written = {key: None if value is None else toml_value(value) for key, value in needed.items()}
+    text = with_keys(persona.text, ("persona", "budget"), written)
+    _verify(persona, text, needed)
     return text
 
 
@@ -72,96 +67,93 @@ def toml_value(value: Decimal | bool) -> str:
     return text if "." in text else f"{text}.0"
 
 
-def _edit(persona: PersonaFile, changes: Changes) -> str:
-    document = tomlkit.parse(persona.text)
-    if tomlkit.dumps(document) != persona.text:
-        raise ValueError("the editor would reformat this file")
-    table: Any = document["persona"]["budget"]
-    if not isinstance(table, (Table, InlineTable)):
-        raise TypeError("the table is spread over several places")
-    added = {}
-    for key, value in changes.items():
-        if value is None:
-            table.remove(key)
-        elif key in table or isinstance(table, InlineTable):
-            table[key] = tomlkit.value(toml_value(value))
-        else:
-            added[key] = value
-    if added and isinstance(table, Table):
-        _append_lines(table, _lines(added), _newline(persona.text))
-    return tomlkit.dumps(document)
-
-
-def _append_lines(table: Table, lines: list[str], newline: str) -> None:
-    """Put lines after the last key of the table, indented like it; after the header if it has none.
-
-    tomlkit would put them after the comments that follow, which belong to the next table. What
-    stands after the header of a table within this one would become a key of that.
-    """
-    keys: list[Item] = [
-        item for key, item in table.value.body if key is not None and not isinstance(item, (Table, AoT))
-    ]
-    trivia = keys[-1].trivia if keys else table.trivia
-    indent = trivia.indent.rpartition("\n")[2] if keys else ""
-    end = "" if trivia.trail.endswith("\n") else newline  # the file's last line may lack it
-    trivia.trail += end + "".join(f"{indent}{line}{newline}" for line in lines)
-
-
-def _add_table(persona: PersonaFile, changes: Changes) -> str:
-    newline = _newline(persona.text)
-    lines = ["[persona.budget]", *_lines(changes)]
-    gap = newline if not persona.text or persona.text.endswith("\n") else newline * 2
-    return persona.text + gap + "".join(line + newline for line in lines)
-
-
-def _lines(changes: Changes) -> list[str]:
-    return [f"{key} = {toml_value(value)}" for key, value in changes.items() if value is not None]
-
-
-def _newline(text: str) -> str:
-    return "\r\n" if text.partition("\n")[0].endswith("\r") else "\n"
-
-
 def _verify(persona: PersonaFile, text: str, changes: Changes) -> None:
-    """Raise ValueError unless `text` is the persona file with those keys changed and nothing else."""
-    before, after = parse_document(persona.text), parse_document(text)
-    old = before["persona"].pop("budget", {})
-    new = after["persona"].pop("budget", {})
-    if len(text.encode()) > MAX_BYTES:
-        raise ValueError(f"the file would be longer than {MAX_BYTES} bytes")
-    if repr(before) != repr(after):
-        raise ValueError("something outside the budget would change")
+    """Raise PersonaUneditable unless `text` is the persona file with those keys changed and nothing else."""
+    why = _difference(persona.document, text, changes)
+    if why is not None:
+        raise PersonaUneditable(
+            f"{persona.path}: the budget cannot be edited safely here ({why}); nothing was written. "
+            f"By hand, {_wanted(changes)}",
+            path=str(persona.path),
+        )
+    too_long = len(text.encode()) - MAX_BYTES
+    if too_long > 0:
+        advice, details = _by_hand(persona.text, text, changes)
+        raise PersonaUneditable(
+            f"{persona.path}: it would be {too_long} bytes longer than the {MAX_BYTES} bytes that a persona "
+            f"file may have; nothing was written. By hand, {advice}; and shorten the rest of the file",
+            path=str(persona.path),
+            **details,
+        )
+
+
+def _difference(document: Mapping[str, Any], text: str, changes: Changes) -> str | None:
+    """What of an edited persona file is not as it should be."""
+    try:
+        after = parse_document(text)
+    except ValueError as error:
+        return f"it would not be valid TOML: {error}"
+    old, new = document["persona"].get("budget", {}), after["persona"].get("budget", {})
+    # As text, because NaN is not equal to itself.
+    if repr(_without_budget(document)) != repr(_without_budget(after)):
+        return "something outside the budget would change"
     kept = {key: value for key, value in old.items() if key not in changes}
     if repr(kept) != repr({key: value for key, value in new.items() if key not in changes}):
-        raise ValueError("another key of the budget would change")
+        return "another key of the budget would change"
     for key, value in changes.items():
         if not (key not in new if value is None else _same(new.get(key), value)):
-            raise ValueError(f"{key} would not become what was asked for")
-    if not text.startswith(persona.text) and _others(persona.text, changes) != _others(text, changes):
-        raise ValueError("lines outside the budget would change")
+            return f"{key} would not become what was asked for"
+    return None
 
 
-def _others(text: str, changes: Changes) -> str:
-    """The lines that set none of the changed keys; a last line always with its newline."""
-    keys = "|".join(re.escape(key) for key in changes)
-    ours = re.compile(rf"""\s*(?:[\w."' -]+\.\s*)?["']?(?:{keys})["']?\s*=|.*budget["']?\s*=\s*\{{""")
-    if not text.endswith("\n"):
-        text += _newline(text)
-    return "\n".join(line for line in text.split("\n") if not ours.match(line))
+def _without_budget(document: Mapping[str, Any]) -> dict[str, Any]:
+    persona = {key: value for key, value in document["persona"].items() if key != "budget"}
+    return {**document, "persona": persona}
+
+
+def _changed_lines(before: str, after: str) -> tuple[int, int, list[str]]:
+    """The first line, counted from 1, in which two texts differ, how many lines the first text has to lose
+    from there on, and the lines that stand there in the second.
+    """
+    old, new = before.split("\n"), after.split("\n")
+    start = _equal_lines(old, new)
+    end = _equal_lines(old[start:][::-1], new[start:][::-1])
+    return start + 1, len(old) - end - start, new[start : len(new) - end]
+
+
+def _equal_lines(left: list[str], right: list[str]) -> int:
+    """How many lines are equal from the beginning on."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((number for number, (one, other) in pairs if one != other), min(len(left), len(right)))
+
+
+def _by_hand(before: str, after: str, changes: Changes) -> tuple[str, dict[str, Any]]:
+    """What to do by hand to make one text of the other, as text and as details of an error: the first line
+    that differs, how many lines go, and the lines that come.
+    """
+    first, removed, lines = _changed_lines(before, after)
+    if sum(map(len, lines)) > _LONGEST_ADVICE:
+        return _wanted(changes), {}
+    lines = [line.removesuffix("\r") for line in lines]
+    what = "the line" if removed == 1 else f"{removed} lines"
+    if not removed:
+        at = "at the end" if first > before.count("\n") + 1 else f"before line {first}"
+        advice = f"write {at}: {' | '.join(lines)}"
+    elif lines:
+        advice = f"from line {first} on, write in place of {what}: {' | '.join(lines)}"
+    else:
+        advice = f"from line {first} on, remove {what}"
+    return advice, {"line": first, "removed": removed, "lines": lines}
+
+
+def _wanted(changes: Changes) -> str:
+    keys = (
+        f"no {key}" if value is None else f"{key} = {toml_value(value)}" for key, value in changes.items()
+    )
+    return f"see that the table persona.budget has {', '.join(keys)}"
 
 
 def _same(found: object, wanted: Decimal | bool) -> bool:
     if isinstance(wanted, bool) or isinstance(found, bool):
         return found is wanted
     return isinstance(found, (int, Decimal)) and found == wanted
-
-
-def _uneditable(persona: PersonaFile, changes: Changes, error: Exception) -> PersonaUneditable:
-    todo = ", ".join(
-        f"remove {key}" if value is None else f"{key} = {toml_value(value)}" for key, value in changes.items()
-    )
-    return PersonaUneditable(
-        f"{persona.path}: the budget cannot be edited safely here ({error}); nothing was written. "
-        f"By hand, in [persona.budget]: {todo}",
-        path=str(persona.path),
-    )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import tomli
 
-from hal0_budget.budget import KEYS, Budget, BudgetValueError, near_misses
+from hal0_budget.budget import Budget, BudgetValueError, may_hold_lookalikes
 from hal0_budget.errors import PersonaMalformed
 from hal0_budget.store.durable import NotRegular, identity_of, opened
 from hal0_budget.store.layout import Home
@@ -83,23 +83,29 @@ def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> 
         raise home.not_found(persona) from None
     except NotRegular as error:
         raise PersonaMalformed(f"{path}: {error.strerror}", path=str(path)) from None
+    text, document = parse_persona(path, data, persona)
+    return PersonaFile(path, text, document, identity, _warnings(path, document), is_settled)
+
+
+def parse_persona(path: Path, data: bytes, persona: str) -> tuple[str, dict[str, Any]]:
+    """The text and the document of a persona file's bytes. Raises PersonaMalformed as `read_persona` does."""
     if len(data) > MAX_BYTES:
         raise PersonaMalformed(f"{path}: longer than {MAX_BYTES} bytes", path=str(path))
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise PersonaMalformed(f"{path}: not UTF-8 at byte {error.start}", path=str(path)) from None
-    document = _parse(path, text, persona)
-    return PersonaFile(path, text, document, identity, _warnings(path, document), is_settled)
+    return text, _parse(path, text, persona)
 
 
 def parse_document(text: str) -> dict[str, Any]:
     """The TOML document, its floats as exact Decimal. Raises ValueError with line, column or key.
 
-    A float beyond what Decimal holds, such as `1e9999999999999999999`, is NaN.
+    A byte-order mark at the beginning is skipped. A float beyond what Decimal holds, such as
+    `1e9999999999999999999`, is NaN.
     """
     try:
-        document = tomli.loads(text, parse_float=_float)
+        document = tomli.loads(text.removeprefix("\ufeff"), parse_float=_float)
         _refuse_huge_integers(document)
     except RecursionError:
         raise ValueError("nested too deep") from None
@@ -150,16 +156,9 @@ def _parse(path: Path, text: str, persona: str) -> dict[str, Any]:
 
 def _warnings(path: Path, document: Mapping[str, Any]) -> tuple[str, ...]:
     """A sentence for each cap that caps nothing."""
-    persona = document["persona"]
-    misspelt = (
-        f"{path}: [persona.budget].{key} is not a key of a budget and caps nothing; did you mean {meant}?"
-        for key, meant in near_misses(persona.get("budget", {}))
-    )
-    others = [(f"persona.{key}", value) for key, value in persona.items() if key != "budget"]
-    others += [(key, value) for key, value in document.items() if key != "persona"]
-    misplaced = (
-        f"{path}: [{name}] holds keys of a budget and caps nothing; did you mean [persona.budget]?"
-        for name, table in others
-        if isinstance(table, dict) and any(key in KEYS for key in table)
-    )
-    return (*misspelt, *misplaced)
+    if not may_hold_lookalikes(document):
+        return ()
+    # Few files need it, and it would add to every start of the gate.
+    from hal0_budget.lookalikes import warnings_of
+
+    return tuple(f"{path}: {sentence}" for sentence in warnings_of(document))

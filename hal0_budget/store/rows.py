@@ -37,25 +37,43 @@ _MORE_COUNTS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "outp
 
 _MOST_TOKENS = 10**15
 
+
+def _optional(part: str) -> str:
+    """The pattern of a part or nothing. A possessive group takes half a part before Python 3.11.5."""
+    return f"(?:{part}|)"
+
+
+# Only single characters are repeated possessively: every version of Python reads that alike.
 _TEXT = r"[ !#-\[\]-~]*+"
+_DECIMALS = _optional(r"\.\d{1,40}+")
+_EXPONENT = _optional(r"[eE]-\d{1,2}+")
+_COUNT = r"(?:0|[1-9]\d{0,14}+)"
+
 # The rows that hal0 and this program write, which are nearly all. Whatever it takes, with an hour
-# that is one, `parse_row` takes too and reads alike; the rest is read by `parse_row` alone. It
-# never backtracks, which makes it a third faster.
-_COST = r"((?:0|[1-9]\d{0,8}+)(?:\.\d{1,40}+)?+(?:[eE]-\d\d?+)?+)"
+# that is one, `parse_row` takes too and reads alike; the rest is read by `parse_row` alone. Only one
+# way leads through a line, so that a line that does not match is given up after one pass.
+_REST_OF_TIME = _optional(r"\.\d{6}+") + r'(?:\+00:00|Z)"'
+_COST = rf',"cost_usd":((?:0|[1-9]\d{{0,8}}+){_DECIMALS}{_EXPONENT})'
 _HOUR_AND_COST = (
-    r'^\{"ts":"([0-9T-]{13}+):[0-5]\d:[0-5]\d(?:\.\d{6}+)?+(?:\+00:00|Z)"'
-    rf',"persona_id":"{_TEXT}","surface":"{_TEXT}","model":"{_TEXT}","cost_usd":{_COST}'
+    rf'^\{{"ts":"([0-9T-]{{13}}+):[0-5]\d:[0-5]\d{_REST_OF_TIME}'
+    rf',"persona_id":"{_TEXT}","surface":"{_TEXT}","model":"{_TEXT}"{_COST}'
 )
 _SIX_KEYS = rf'{_HOUR_AND_COST},"request_id":"{_TEXT}"\}}\n'
-_COUNTS = "".join(rf'(?:,"{key}":(?:0|[1-9]\d{{0,14}}+))?+' for key in _MORE_COUNTS)
-_MORE = rf'(?:,"cost_source":"([a-z]++)")?+(?:,"hold_id":"({_TEXT})")?+(?:,"price":"{_TEXT}")?+{_COUNTS}'
-_PLAIN_ROW = rf'{_HOUR_AND_COST},"request_id":"({_TEXT})"{_MORE}\}}\n'
-_FACTS = (
-    r'^\{"ts":"([0-9T-]{13}+:[0-5]\d:[0-5]\d)(?:\.\d{6}+)?+(?:\+00:00|Z)"'
-    rf',"persona_id":"{_TEXT}","surface":"({_TEXT})","model":"({_TEXT})","cost_usd":{_COST}'
-    rf',"request_id":"{_TEXT}"(?:,"cost_source":"([a-z]++)")?+(?:,"hold_id":"{_TEXT}")?+'
-    rf'(?:,"price":"{_TEXT}")?+{_COUNTS.replace("(?:0|", "(0|")}\}}\n'
-)
+_SOURCE = _optional(',"cost_source":"([a-z]++)"')
+_PRICE = _optional(f',"price":"{_TEXT}"')
+_PLAIN_ROW = "".join((
+    rf'{_HOUR_AND_COST},"request_id":"({_TEXT})"',
+    _SOURCE, _optional(f',"hold_id":"({_TEXT})"'), _PRICE,
+    *(_optional(f',"{key}":{_COUNT}') for key in _MORE_COUNTS),
+    r"\}\n",
+))  # fmt: skip
+_FACTS = "".join((
+    rf'^\{{"ts":"([0-9T-]{{13}}+:[0-5]\d:[0-5]\d){_REST_OF_TIME}',
+    rf',"persona_id":"{_TEXT}","surface":"({_TEXT})","model":"({_TEXT})"{_COST},"request_id":"{_TEXT}"',
+    _SOURCE, _optional(f',"hold_id":"{_TEXT}"'), _PRICE,
+    *(_optional(f',"{key}":({_COUNT})') for key in _MORE_COUNTS),
+    r"\}\n",
+))  # fmt: skip
 
 
 def plain_costs(text: str) -> list[tuple[str, ...]]:
