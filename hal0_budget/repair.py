@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from hal0_budget.money import dollars, subtract
+from hal0_budget.store.cache import CACHE, Cache
+from hal0_budget.store.catch_up import catch_up
 from hal0_budget.store.checkpoint import CheckpointUnusable
 from hal0_budget.store.durable import opened, sync_dir, write_whole
 from hal0_budget.store.holds import parse_entry
-from hal0_budget.store.index import open_index
 from hal0_budget.store.layout import Home
 from hal0_budget.store.ledger import BLOCK, HOLDS, Ledger, NotALedger
 from hal0_budget.store.rows import Unreadable, is_blank, parse_row
+from hal0_budget.store.writer import EPOCH
 
 
 def repair(home: Home, persona: str, now: datetime, lock_timeout: float) -> list[str]:
@@ -75,13 +77,13 @@ def _rebuild(ledger: Ledger, now: datetime) -> Iterator[str]:
         mark = None
     if path.exists():
         path.replace(path.with_name(f"{path.name}.bak"))
-    ledger.index.unlink(missing_ok=True)
+    cache = Cache(ledger.dir / CACHE)
+    cache.discard()
     reading, fresh = ledger.look(now)
     if fresh is not None:
         ledger.keep(fresh)
-        with ExitStack() as stack:
-            fd = stack.enter_context(opened(ledger.path, os.O_RDONLY))
-            open_index(stack, ledger.index, fd).catch_up()
+        with opened(ledger.path, os.O_RDONLY) as fd:
+            catch_up(cache, fd, EPOCH)
     lifetime = reading.tally.lifetime
     yield f"{ledger.path}: counted afresh: {reading.tally.rows} rows, {dollars(lifetime)}"
     if mark is not None and mark.tally.lifetime > lifetime:

@@ -68,7 +68,7 @@ def test_only_a_first_scan_reads_the_whole_ledger(account: Account, ledger: Path
         lay_rows(ledger, rows)
         checkpoint.unlink(missing_ok=True)
         assert bytes_read(account.check) > ledger.stat().st_size
-        account.charge(COST, model="m")  # reads it once, for the index
+        account.charge(COST, model="m")
         read[rows] = [
             bytes_read(act) for act in (account.check, account.show, lambda: account.charge(COST, model="m"))
         ]
@@ -85,7 +85,8 @@ def test_rows_of_others_after_the_checkpoint_are_all_that_is_read(
     account.check()
     with ledger.open("ab") as file:
         file.write(line() * 100)
-    assert bytes_read(account.check) < 100 * len(line()) + 20_000
+    # Once to count them, and once for the trail of the checkpoint.
+    assert bytes_read(account.check) < 2 * 100 * len(line()) + 20_000
     assert load(checkpoint) is not None
     assert lifetime(account) == COST * 10_100
 
@@ -274,7 +275,7 @@ def test_long_log_is_replaced_by_its_last_line(account: Account, ledger: Path, c
     assert sizes[-1] < max(sizes), "the log was never replaced"
     assert lifetime(account) == 330 * COST
     assert sorted(path.name for path in ledger.parent.iterdir()) == [
-        "spend.checkpoint", "spend.index", "spend.jsonl", "spend.lock",
+        "spend.checkpoint", "spend.jsonl", "spend.lock",
     ]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ NAMED = "other changes of them, each named by verify"
 
 @pytest.fixture
 def lines(account: Account, ledger: Path) -> list[bytes]:
-    """The lines of a ledger of 50 charges under a hard cap, its checkpoint and index in place."""
+    """The lines of a ledger of 50 charges under a hard cap, its checkpoint in place."""
     account.set_budget({"lifetime_usd": Decimal(100)})
     for number in range(ROWS):
         # With one bit flipped, J and * end a line.
@@ -64,8 +64,7 @@ def test_every_flipped_bit_is_named_by_its_line(
 def test_every_flipped_bit_that_leaves_no_row_is_named_without_a_checkpoint(
     home: Home, ledger: Path, lines: list[bytes], proof: Proof
 ) -> None:
-    for name in ("spend.checkpoint", "spend.index"):
-        ledger.with_name(name).unlink()
+    ledger.with_name("spend.checkpoint").unlink()
     whole = b"".join(lines)
     bits = range(0, len(whole) * 8, proof.size(97, 1))
     unreadable = 0

@@ -37,8 +37,7 @@ def tear_it(_: Account, ledger: Path) -> None:
 
 def forget(_: Account, ledger: Path) -> None:
     """No reader finds anything that is derived."""
-    for name in ("spend.checkpoint", "spend.index"):
-        ledger.with_name(name).unlink()
+    ledger.with_name("spend.checkpoint").unlink()
 
 
 def grow(_: Account, ledger: Path) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from binascii import crc32
+from binascii import a2b_base64, b2a_base64, crc32
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import NamedTuple
 from hal0_budget.money import plain
 from hal0_budget.store.durable import NotRegular, identity_of, opened, write_whole
 from hal0_budget.store.tally import BadLine, Tally
+from hal0_budget.store.trail import newest
 
 VERSION = 2
 
@@ -44,16 +45,19 @@ class CheckpointUnusable(Exception):
 
 
 class Checkpoint(NamedTuple):
-    """A tally, the CRC-32 of the last bytes that it covers, and whether there is a journal of holds."""
+    """A tally, the CRC-32 of the last bytes that it covers, whether there is a journal of holds, and the
+    trail of the last lines covered.
+    """
 
     tally: Tally
     crc: int
     has_holds: bool
+    trail: bytes = b""
 
     @classmethod
-    def of(cls, tally: Tally, ledger: int, *, has_holds: bool) -> Checkpoint:
+    def of(cls, tally: Tally, ledger: int, *, has_holds: bool, trail: bytes) -> Checkpoint:
         """The checkpoint of a tally of the open file `ledger`."""
-        return cls(tally, last_crc(ledger, tally.size), has_holds)
+        return cls(tally, last_crc(ledger, tally.size), has_holds, trail)
 
     def matches(self, ledger: int, size: int) -> bool:
         """Whether the open file `ledger`, of so many bytes, still begins as it did, as far as its size
@@ -63,12 +67,16 @@ class Checkpoint(NamedTuple):
 
 
 class _Whole(NamedTuple):
-    """A whole checkpoint as changes go by it: the CRC-32 of its line's body, its bytes, days and hours."""
+    """A whole checkpoint as changes go by it: the CRC-32 of its line's body, its bytes, days and hours, how
+    many lines of the ledger it covers, and their trail.
+    """
 
     crc: int
     size: int
     days: dict[str, str]
     hours: dict[str, str]
+    lines: int
+    trail: bytes
 
 
 class CheckpointLog:
@@ -115,7 +123,9 @@ class CheckpointLog:
             write_whole(fd, line)
             os.replace(temporary, self.path)
             tally = checkpoint.tally
-            self._remember(checkpoint, _Whole(crc, len(line), tally.days, tally.hours), fd)
+            self._remember(
+                checkpoint, _Whole(crc, len(line), tally.days, tally.hours, tally.lines, checkpoint.trail), fd
+            )
 
     def _append_change(self, checkpoint: Checkpoint) -> bool:
         """Append `checkpoint` as a change; False where there is nothing known that it would change, or
@@ -186,6 +196,7 @@ def _to_json(checkpoint: Checkpoint, whole: _Whole | None = None) -> dict[str, o
         "version": VERSION,
         "size": tally.size,
         "crc": checkpoint.crc,
+        "trail": b2a_base64(checkpoint.trail, newline=False).decode("ascii"),
         "has_holds": checkpoint.has_holds,
         "lines": tally.lines,
         "rows": tally.rows,
@@ -201,7 +212,8 @@ def _to_json(checkpoint: Checkpoint, whole: _Whole | None = None) -> dict[str, o
     if whole is None:
         return found
     changes = {"hours": _changed(tally.hours, whole.hours), "days": _changed(tally.days, whole.days)}
-    return found | changes | {"since": whole.crc}
+    trail = newest(checkpoint.trail, tally.lines - whole.lines)
+    return found | changes | {"since": whole.crc, "trail": b2a_base64(trail, newline=False).decode("ascii")}
 
 
 def _changed(sums: dict[str, str], before: dict[str, str]) -> dict[str, str]:
@@ -232,7 +244,10 @@ def _from_json(body: bytes, lines: Sequence[bytes]) -> tuple[Checkpoint, _Whole]
     tally.hours = {hour: usd for hour, usd in hours.items() if hour >= tally.hours_from}
     tally.bad_count = found["bad_count"]
     tally.bad_lines = [BadLine(line, byte, why) for line, byte, why in found["bad_lines"]]
-    return Checkpoint(tally, found["crc"], found["has_holds"]), whole
+    trail = a2b_base64(found.get("trail", ""))
+    if "since" in found:
+        trail = newest(whole.trail + trail)
+    return Checkpoint(tally, found["crc"], found["has_holds"], trail), whole
 
 
 def _whole(crc: int, lines: Sequence[bytes]) -> _Whole | None:
@@ -241,5 +256,7 @@ def _whole(crc: int, lines: Sequence[bytes]) -> _Whole | None:
         if line.startswith(b"%s%d," % (_HEAD, crc)) and (body := _checked_body(line)) is not None:
             found = json.loads(body)
             if "since" not in found:
-                return _Whole(crc, len(line) + 1, found["days"], found["hours"])
+                # One that was written before there was a trail has none.
+                trail = a2b_base64(found.get("trail", ""))
+                return _Whole(crc, len(line) + 1, found["days"], found["hours"], found["lines"], trail)
     return None

@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hal0_budget.errors import LedgerDamaged, LockTimeout
 from hal0_budget.store.checkpoint import Checkpoint, CheckpointLog, CheckpointUnusable
@@ -23,6 +23,10 @@ from hal0_budget.store.holds import Closing, Hold, Holds, HoldsDamaged
 from hal0_budget.store.layout import LOCK
 from hal0_budget.store.lock import Lock
 from hal0_budget.store.tally import BadLine, Tally
+from hal0_budget.store.trail import grown
+
+if TYPE_CHECKING:
+    from hal0_budget.store.cache import Cache
 
 # A block of a scan, and the longest line: one that fills a block is refused unread.
 BLOCK = 256 * 1024
@@ -30,7 +34,6 @@ BLOCK = 256 * 1024
 LEDGER = "spend.jsonl"
 CHECKPOINT = "spend.checkpoint"
 HOLDS = "spend.holds"
-INDEX = "spend.index"
 
 
 # Told how many bytes of a file were read, and how many it has.
@@ -82,7 +85,8 @@ class Ledger:
         self.dir = spend_dir
         self.path = spend_dir / LEDGER
         self.checkpoint = CheckpointLog(spend_dir / CHECKPOINT)
-        self.index = spend_dir / INDEX
+        # Opened by what looks request ids up, and kept: the gate does without.
+        self.cache: Cache | None = None
         self.lock = Lock(spend_dir / LOCK)
         self.holds = Holds(spend_dir / HOLDS)
 
@@ -135,7 +139,8 @@ class Ledger:
                 told = mark is None or mark.has_holds == self.holds.exists
                 if damage is None and not (tally.size == covered and told):
                     tally.forget_hours_before(now)
-                    fresh = Checkpoint.of(tally, fd, has_holds=self.holds.exists)
+                    trail = grown(mark.trail if mark else b"", covered, fd, tally.size)
+                    fresh = Checkpoint.of(tally, fd, has_holds=self.holds.exists, trail=trail)
                 tally = tally.with_fragment(fragment)
         except FileNotFoundError:
             if unusable or covered:

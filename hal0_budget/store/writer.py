@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from hal0_budget.errors import LedgerDamaged, WriteFailed
+from hal0_budget.store.cache import CACHE, Cache
+from hal0_budget.store.catch_up import SLICE, STEP, catch_up
 from hal0_budget.store.durable import NotRegular, opened, size_of, sync_dir, write_whole
 from hal0_budget.store.holds import Closing, Hold, Holds
-from hal0_budget.store.index import Index, open_index
 from hal0_budget.store.ledger import BLOCK, Ledger, Reading
-from hal0_budget.store.rows import Row, Unreadable, parse_row, seal_of
+from hal0_budget.store.lookup import RowFinder
+from hal0_budget.store.rows import Row, seal_of
 
 # How long another writer may take to finish a row that looks torn.
 _TEAR_GRACE = 0.02
+
+# How often the ledger was repaired.
+EPOCH = 0
 
 
 @contextmanager
@@ -37,21 +42,26 @@ def writing(ledger: Ledger, now: datetime, lock_timeout: float) -> Iterator[Writ
             except NotRegular as error:
                 raise LedgerDamaged(f"{error.filename}: {error.strerror}", path=error.filename) from None
         writer.sync_holds()
+        writer.catch_up()
 
 
 class Writer:
-    """The ledger, the journal of holds and the index of one persona, while the lock is held.
+    """The ledger, the journal of holds and the rows by request id of one persona, while the lock is held.
 
-    Only `sync_holds` comes after that.
+    Only `sync_holds` and `catch_up` come after that.
     """
 
     def __init__(self, ledger: Ledger, now: datetime, stack: ExitStack) -> None:
         self._ledger = ledger
         self._now = now
         self._stack = stack
-        self._index: Index | None = None
         self._unsynced: int | None = None
-        self._searched: os.stat_result | None = None
+        if ledger.cache is None:
+            ledger.cache = Cache(ledger.dir / CACHE)
+        self._cache = ledger.cache
+        self._finder = RowFinder(ledger.path, self._cache, EPOCH)
+        stack.callback(self._finder.close)
+        self._is_behind = False
 
     @property
     def holds(self) -> Holds:
@@ -70,15 +80,11 @@ class Writer:
 
     def find(self, request_id: str) -> list[Row]:
         """Every row on record with that request id, newest first. Raises OSError."""
-        try:
-            index = self._indexed()
-            if index is not None:
-                return list(index.find(request_id))
-            with opened(self._ledger.path, os.O_RDONLY) as fd:
-                self._searched = os.fstat(fd)
-                return _search(fd, request_id)
-        except FileNotFoundError:
-            return []
+        return [found.row for found in self._finder.find(request_id)]
+
+    def prefetch(self, request_ids: Collection[str]) -> None:
+        """Look many request ids up at once, for `find`. Raises OSError."""
+        self._finder.prefetch(request_ids)
 
     def append(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
         """Record rows with one write, all or none, and close the holds that they settle.
@@ -87,7 +93,8 @@ class Writer:
         """
         path = self._ledger.path
         with opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as fd:
-            if size_of(fd) == 0:
+            size = size_of(fd)
+            if size == 0:
                 # Before the first row, so that whoever fails or dies here leaves it to the next.
                 sync_dir(self._ledger.dir)
             _write_rows(path, fd, _seal(fd), b"".join(row.line() for row in rows))
@@ -98,8 +105,7 @@ class Writer:
             with suppress(OSError):
                 if closings:
                     self.holds.append(*closings)
-                self._indexed()
-                self.look()
+                self._note_growth(size, size_of(fd), self.look())
 
     def note(self, *entries: Hold | Closing) -> None:
         """Write holds and closings that no row tells of, durably. Raises OSError."""
@@ -124,31 +130,20 @@ class Writer:
         if self._unsynced is not None:
             os.fsync(self._unsynced)
 
-    def _indexed(self) -> Index | None:
-        """The index, all rows in it.
+    def _note_growth(self, before: int, after: int, reading: Reading) -> None:
+        """Note whether the cache is to be brought up to the ledger, which has grown.
 
-        None where it cannot be brought up to date, or is of what a damaged ledger was before.
+        Not to one that is damaged: what the cache knows of its lines tells what was lost.
         """
-        try:
-            if self._index is None:
-                self._index = self._open_index()
-            if not self._index.matches():
-                if self.look().damage is not None:
-                    return None
-                # The ledger is another one, and whoever laid it here removed the checkpoint.
-                self._ledger.index.unlink(missing_ok=True)
-                self._index = self._open_index()
-            self._index.catch_up()
-            return self._index
-        except FileNotFoundError:
-            raise
-        except OSError:
-            return None
+        covered = self._finder.covered
+        is_behind = before // STEP < after // STEP if covered is None else after - covered > STEP
+        self._is_behind = is_behind and reading.damage is None
 
-    def _open_index(self) -> Index:
-        fd = self._stack.enter_context(opened(self._ledger.path, os.O_RDONLY))
-        self._searched = os.fstat(fd)
-        return open_index(self._stack, self._ledger.index, fd)
+    def catch_up(self) -> None:
+        """Cover a part of what the cache does not cover yet, once others have the lock."""
+        if self._is_behind:
+            with suppress(OSError), opened(self._ledger.path, os.O_RDONLY) as fd:
+                catch_up(self._cache, fd, EPOCH, SLICE)
 
     def sync(self) -> None:
         """Make sure that what was found on record is on the disk, with its newline.
@@ -157,7 +152,8 @@ class Writer:
         """
         path = self._ledger.path
         with opened(path, os.O_RDWR | os.O_APPEND) as fd:
-            if self._searched is not None and not os.path.samestat(self._searched, os.fstat(fd)):
+            searched = self._finder.searched
+            if searched is not None and not os.path.samestat(searched, os.fstat(fd)):
                 raise WriteFailed(f"{path}: replaced while a row was looked for; nothing was acknowledged")
             if seal := _seal(fd):
                 write_whole(fd, seal)
@@ -207,16 +203,3 @@ def _seal(fd: int) -> bytes:
     end = os.pread(fd, length, size - length)
     fragment = end[end.rfind(b"\n") + 1 :]
     return seal_of(fragment) if fragment else b""
-
-
-def _search(fd: int, request_id: str) -> list[Row]:
-    """What `Index.find` finds, line by line: the index of another ledger says nothing of this one."""
-    found = []
-    with open(fd, "rb", closefd=False) as file:
-        # A line that fills a block ends what can be read: it may be a terabyte of nothing.
-        while (line := file.readline(BLOCK)) and (len(line) < BLOCK or line.endswith(b"\n")):
-            with suppress(Unreadable):
-                row = parse_row(line)
-                if row.request_id == request_id:
-                    found.append(row)
-    return found[::-1]
