@@ -17,15 +17,18 @@ from typing import Literal, NamedTuple
 
 from hal0_budget.errors import BudgetError
 from hal0_budget.money import dollars
+from hal0_budget.store.cache import CACHE, Cache
+from hal0_budget.store.cache_audit import CacheAudit
 from hal0_budget.store.checkpoint import Saved
 from hal0_budget.store.durable import NotRegular, opened
-from hal0_budget.store.index import Line, id_crc, indexed_lines
 from hal0_budget.store.layout import Home
 from hal0_budget.store.ledger import BLOCK, CHECKPOINT, HOLDS, Ledger, NotALedger, scan
 from hal0_budget.store.marks import AllMarks
 from hal0_budget.store.persona_file import read_persona
 from hal0_budget.store.rows import TORN_MARK, Unreadable, lines_and_ids, parse_row
+from hal0_budget.store.segments import hash_of
 from hal0_budget.store.tally import Tally
+from hal0_budget.store.trail import Line, lines_of
 
 # How far to look for a line that is not where it was.
 _AHEAD = 64
@@ -79,8 +82,11 @@ def audit(home: Home, persona: str, now: datetime) -> Audit:
         with opened(ledger.path, os.O_RDONLY) as fd:
             found += _of_checkpoint(fd, ledger, saved, marks, now)
             reader = _LineReader(fd, ledger.path)
-            found += _differences(ledger.path, indexed_lines(ledger.index), reader.lines())
-            found += reader.findings
+            cache = CacheAudit(Cache(ledger.dir / CACHE, is_read_only=True), fd, marks.highest().ledger.epoch)
+            recorded = _recorded(fd, cache, _trail(saved, marks))
+            differences = [*_differences(ledger.path, recorded, reader.lines())]
+            found += [*differences, *reader.findings]
+            found += _of_cache(ledger.dir / CACHE, cache, is_same_ledger=not differences)
             lines, rows = reader.count, reader.rows
             found += _duplicates(fd, ledger.path, lines)
             found += _baseless(fd, ledger.path, reader.voids)
@@ -147,6 +153,39 @@ def _of_checkpoint(
         ledger.require_whole(fd, saved, marks)
     except NotALedger:
         yield _damage(ledger.path, f"is not what it was when {CHECKPOINT} was written")
+
+
+def _trail(saved: Saved, marks: AllMarks) -> list[Line]:
+    """The last lines that the checkpoint knows; none if there is none, or it is from before a repair."""
+    known = saved.checkpoint
+    if known is None or known.mark() not in marks.ledger():
+        return []
+    return lines_of(known.trail, known.tally.size)
+
+
+def _recorded(fd: int, cache: CacheAudit, trail: list[Line]) -> Iterator[Line]:
+    """The lines that the cache knows, then those of the trail; lines between them as they now stand."""
+    byte = 0
+    for line in cache.lines():
+        yield line
+        byte = line.byte + line.length + 1
+    last = trail[0].byte if trail else 0
+    while byte < last and (block := os.pread(fd, min(BLOCK, last - byte), byte)):
+        for text in block.split(b"\n")[:-1]:
+            yield Line(byte, len(text), crc32(text))
+            byte += len(text) + 1
+        if b"\n" not in block:
+            return
+    yield from (line for line in trail if line.byte >= byte)
+
+
+def _of_cache(path: Path, cache: CacheAudit, *, is_same_ledger: bool) -> Iterator[Finding]:
+    """What is wrong with the cache itself: nothing that a gate judges on."""
+    if is_same_ledger:
+        cache.examine()
+    if cache.problem is not None:
+        what = f"{cache.problem}; it is derived, and made anew by the next charge or verify --repair"
+        yield _notice(path, what)
 
 
 class _Found(NamedTuple):
@@ -253,14 +292,14 @@ def _duplicates(fd: int, path: Path, count: int) -> Iterator[Finding]:
         seen: set[int] = set()
         again: set[int] = set()
         for _, _, request_id in _ids(fd):
-            crc = id_crc(request_id)
+            crc = hash_of(request_id)
             if crc % parts == part:
                 (again if crc in seen else seen).add(crc)
         if not again:
             continue
         first: dict[str, int] = {}
         for number, byte, request_id in _ids(fd):
-            if id_crc(request_id) in again and number != first.setdefault(request_id, number):
+            if hash_of(request_id) in again and number != first.setdefault(request_id, number):
                 what = f"request id {request_id!r} stands on line {first[request_id]} already"
                 yield Finding("notice", path, number, byte, what)
 

@@ -33,6 +33,8 @@ class Books:
         Nothing is written unless all are valid. Raises InvalidCharge; Conflict where an id is on record
         with other facts, or a hold was resolved before.
         """
+        charges = tuple(charges)
+        self._writer.prefetch([charge.request_id for charge in charges if charge.request_id])
         receipts: list[Receipt] = []
         new: dict[str, Row] = {}
         closings: dict[str, Closing] = {}

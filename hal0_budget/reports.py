@@ -1,6 +1,6 @@
 """The report: what the personas of an agent spent, on what, and when their caps are reached.
 
-Reads what `show` reads, and changes no ledger; the summary beside a long one is refreshed on the way.
+Reads what `show` reads, and changes no ledger; the cached sums of a long one are refreshed on the way.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from hal0_budget.forecast import pace_of, reached_at
 from hal0_budget.grouping import By, Group, Spending, groups_of, sources_of
 from hal0_budget.money import ZERO
 from hal0_budget.results import Statement, statement_of
+from hal0_budget.store.day_sums import TooManySums, hourly_sums, streamed_sums
 from hal0_budget.store.layout import Home
 from hal0_budget.store.ledger import Ledger, NotALedger, Reading
 from hal0_budget.store.persona_file import read_persona
-from hal0_budget.store.summary import TooManySums, hourly_sums, streamed_sums
 from hal0_budget.store.sums import Sum, total_of
 from hal0_budget.verdict import Scope, Usage, Verdict, decide
 from hal0_budget.windows import Window, utc_now
@@ -136,7 +136,7 @@ def _of_persona(
     except OSError as error:
         raise from_os_error(error) from error
     usage = Usage({state.window: state.spent or ZERO for state in statement.windows}, reading.held)
-    pace = pace_of({day: Decimal(usd) for day, usd in reading.tally.days.items()}, now)
+    pace = pace_of({_days_of(period)[0]: Decimal(usd) for period, usd in reading.tally.days.items()}, now)
     return PersonaReport(
         statement,
         decide((Scope(persona, budget, usage, statement.warnings),), None),
@@ -160,11 +160,22 @@ def _feed(
     if not tally.size:
         return
     try:
-        if not any(map(calendar.splits_hours, tally.days)):
+        days = (day for period in tally.days for day in _days_of(period))
+        if not any(map(calendar.splits_hours, days)):
             with suppress(TooManySums):
-                spending.take(hourly_sums(ledger, tally, tick), calendar.day)
+                spending.take(hourly_sums(ledger, tally, reading.marks.ledger.epoch, tick), calendar.day)
                 return
         for sums in streamed_sums(ledger, tally, calendar.day, tick):
             spending.take(sums, str)
     except NotALedger as error:
         reading._replace(damage=str(error)).sound()
+
+
+def _days_of(period: str) -> list[str]:
+    """The days of a period of a tally: a day, or a month (`2026-03`) or year (`2021`) that is long past."""
+    first = date.fromisoformat(
+        f"{period}-01-01"[: len("2026-03-01")] if len(period) < len("2026-03-01") else period
+    )
+    days = {4: 366, 7: 31}.get(len(period), 1)
+    all_days = (first.fromordinal(first.toordinal() + number) for number in range(days))
+    return [day for each in all_days if (day := each.isoformat()).startswith(period)]

@@ -20,7 +20,7 @@ from tests.conftest import NOON, forget_marks
 
 COST = Decimal("0.25")
 NOBODY = 65534
-LONGEST_LOG = 300 * 1024
+LONGEST_LOG = 600 * 1024
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_only_a_first_scan_reads_the_whole_ledger(account: Account, ledger: Path
         lay_rows(ledger, rows)
         forget_marks(ledger)
         assert bytes_read(account.check) > ledger.stat().st_size
-        account.charge(COST, model="m")  # reads it once, for the index
+        account.charge(COST, model="m")
         read[rows] = [
             bytes_read(act) for act in (account.check, account.show, lambda: account.charge(COST, model="m"))
         ]
@@ -85,7 +85,8 @@ def test_rows_of_others_after_the_checkpoint_are_all_that_is_read(
     account.check()
     with ledger.open("ab") as file:
         file.write(line() * 100)
-    assert bytes_read(account.check) < 100 * len(line()) + 20_000
+    # Once to count them, and once for the trail of the checkpoint.
+    assert bytes_read(account.check) < 2 * 100 * len(line()) + 20_000
     assert load(checkpoint) is not None
     assert lifetime(account) == COST * 10_100
 
@@ -179,7 +180,7 @@ def test_checkpoint_of_years_stays_small(account: Account, ledger: Path, checkpo
     ledger.parent.mkdir(parents=True, exist_ok=True)
     ledger.write_bytes(b"".join(line(days_ago) for days_ago in range(4000)))
     account.charge(COST, model="m")
-    assert checkpoint.stat().st_size < 6_000
+    assert checkpoint.stat().st_size < 10_000
     for one in (account, Account(account.home, "hermes", clock=account.clock)):
         assert lifetime(one) == 4001 * COST
         assert one.show().of("monthly").spent == COST * 30
@@ -268,7 +269,7 @@ def test_long_log_is_replaced_by_its_last_line(account: Account, ledger: Path, c
     assert sizes[-1] < max(sizes), "the log was never replaced"
     assert lifetime(account) == 900 * COST
     assert sorted(path.name for path in ledger.parent.iterdir()) == [
-        ".spend.lock.link", "spend.checkpoint", "spend.index", "spend.jsonl", "spend.lock",
+        ".spend.lock.link", "spend.cache", "spend.checkpoint", "spend.jsonl", "spend.lock",
     ]  # fmt: skip
 
 

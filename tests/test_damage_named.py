@@ -23,7 +23,7 @@ NAMED = "other changes of them, each named by verify"
 
 @pytest.fixture
 def lines(account: Account, ledger: Path) -> list[bytes]:
-    """The lines of a ledger of 50 charges under a hard cap, its checkpoint and index in place."""
+    """The lines of a ledger of 50 charges under a hard cap, its checkpoint in place."""
     account.set_budget({"lifetime_usd": Decimal(100)})
     for number in range(ROWS):
         # With one bit flipped, J and * end a line.

@@ -116,7 +116,7 @@ def test_every_variable_and_file_is_documented() -> None:
     source = "".join(path.read_text() for path in (PROJECT / "hal0_budget").rglob("*.py"))
     files = {*re.findall(r'"(spend\.\w+)"', source), "active.txt", "PERSONA.toml"}
     endings = set(re.findall(r'\.name\}(\.\w+)["{]', source))
-    assert {"spend.lock", "spend.holds", "spend.index", "spend.summary"} <= files
+    assert {"spend.lock", "spend.holds", "spend.cache"} <= files
     assert {".bak", ".new", ".unreadable"} <= endings
     assert not [name for name in (*files, *endings) if name not in TEXT["files.md"]]
     variables = set(re.findall(r'environ\.get\("(\w+)"', source))

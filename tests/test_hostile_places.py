@@ -71,7 +71,7 @@ PLACES = {
     "persona": Place(lambda home: home.persona_file("hermes"), 65),
     "holds": Place(beside("spend.holds"), 65, skipped=()),
     "checkpoint": Place(beside("spend.checkpoint")),
-    "index": Place(beside("spend.index")),
+    "cache": Place(beside("spend.cache")),
     "lock": Place(beside("spend.lock")),
     "what a crash left of the checkpoint": Place(beside(".spend.checkpoint.new")),
     "what was set aside": Place(beside("spend.jsonl.unreadable")),

@@ -24,7 +24,7 @@ BANNED = {
     "click", "tempfile", "tomllib", "logging", "email", "http", "socket", "ssl",
     "multiprocessing", "concurrent", "hal0_budget.setup", "hal0_budget.cli.table", "hal0_budget.cli.set",
     "zoneinfo", "fractions", "html", "csv", "hal0_budget.dates", "hal0_budget.reports",
-    "hal0_budget.store.summary", "hal0_budget.store.sums", "hal0_budget.store.calls",
+    "hal0_budget.store.day_sums", "hal0_budget.store.sums", "hal0_budget.store.calls",
     "hal0_budget.store.source",
     "hal0_budget.cli.progress",
     "hal0_budget.cli.caps", "hal0_budget.cli.candidates", "hal0_budget.replay",

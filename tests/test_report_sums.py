@@ -21,7 +21,7 @@ from hal0_budget import Home, Row, init, report
 from hal0_budget.dates import span_of
 from hal0_budget.errors import UsageError
 from hal0_budget.grouping import BY, By, by_of, default_since, share_of
-from hal0_budget.store import summary
+from hal0_budget.store import day_sums
 from hal0_budget.store import sums as sums_module
 from hal0_budget.store.rows import TORN_MARK
 from hal0_budget.store.sums import Sum, TokenCounts, _sums_of_lines, sums_of
@@ -133,8 +133,8 @@ def lay(home: Home, persona: str, data: bytes) -> Path:
 
 WAYS = {
     "scanned": {},
-    "from a summary": {"_WORTHWHILE": 1},
-    "too much for a summary": {"_MOST_SUMS": 1},
+    "from the cache": {"WORTHWHILE": 1},
+    "too much for the cache": {"_MOST_SUMS": 1},
 }
 
 
@@ -159,7 +159,7 @@ def test_groups_are_what_the_rows_add_up_to(
 ) -> None:
     first, last = sorted(days)
     since, until, span = (None, None, ("0", "9")) if is_open else (first, last, (first, last))
-    with TemporaryDirectory() as folder, mock.patch.dict(vars(summary), way):
+    with TemporaryDirectory() as folder, mock.patch.dict(vars(day_sums), way):
         home = Home(Path(folder))
         init(home, ["hermes"])
         for part in (ledger, ledger + later):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import os
-from binascii import crc32
+from binascii import a2b_base64, b2a_base64, crc32
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,18 +33,19 @@ VERSION = 3
 # How many of the ledger's last covered bytes must be the same for the two to match.
 _MATCHED = 4096
 
-# The end of the log that a reader looks at first: longer than some whole lines and all marks between two
+# The end of the log that a reader looks at first: longer than a whole line and all marks between two
 # cuts.
-_TAIL = 16 * 1024
+_TAIL = 32 * 1024
 _MOST_MARKS = 8 * 1024
-_LONGEST_LOG = 256 * 1024
+_LONGEST_LOG = 512 * 1024
 # Longer than the log of any ledger. What is longer is not read.
 _LONGEST = 2 * 1024 * 1024
 _HEAD = b'{"crc32":'
 
 
 class Checkpoint(NamedTuple):
-    """A tally, the CRC-32 of the last ledger bytes that it covers, and the ledger's epoch: see `LedgerMark`.
+    """A tally, the CRC-32 of the last ledger bytes that it covers, the ledger's epoch (see `LedgerMark`) and
+    the trail of the last lines that it covers.
 
     Of one that `is_outdated`, of an earlier version, only the tally's size, lifetime sum and number of bad
     lines are known.
@@ -53,12 +54,13 @@ class Checkpoint(NamedTuple):
     tally: Tally
     crc: int
     epoch: int = 0
+    trail: bytes = b""
     is_outdated: bool = False
 
     @classmethod
-    def of(cls, tally: Tally, ledger: int, epoch: int) -> Checkpoint:
+    def of(cls, tally: Tally, ledger: int, epoch: int, trail: bytes) -> Checkpoint:
         """The checkpoint of a tally of the open file `ledger`."""
-        return cls(tally, last_crc(ledger, tally.size), epoch)
+        return cls(tally, last_crc(ledger, tally.size), epoch, trail)
 
     def matches(self, ledger: int, size: int) -> bool:
         """Whether the open file `ledger`, of so many bytes, still begins as it did, as far as its size
@@ -255,6 +257,7 @@ def _to_json(checkpoint: Checkpoint, owner: str) -> dict[str, object]:
         "epoch": checkpoint.epoch,
         "size": tally.size,
         "crc": checkpoint.crc,
+        "trail": b2a_base64(checkpoint.trail, newline=False).decode("ascii"),
         "lines": tally.lines,
         "rows": tally.rows,
         "torn": tally.torn,
@@ -288,7 +291,9 @@ def _from_json(found: dict[str, Any], persona: str, owner: str) -> Checkpoint | 
         tally.days = found["days"]
         tally.hours = {hour: usd for hour, usd in found["hours"].items() if hour >= tally.hours_from}
         tally.bad_lines = [BadLine(line, byte, why) for line, byte, why in found["bad_lines"]]
-    return Checkpoint(tally, found["crc"], 0 if is_outdated else found["epoch"], is_outdated)
+    if is_outdated:
+        return Checkpoint(tally, found["crc"], is_outdated=True)
+    return Checkpoint(tally, found["crc"], found["epoch"], a2b_base64(found["trail"]))
 
 
 def _has_holds(body: bytes) -> bool:

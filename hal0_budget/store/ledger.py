@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hal0_budget.errors import LedgerDamaged, LockTimeout
 from hal0_budget.store.checkpoint import Checkpoint, CheckpointLog, Saved, last_crc
@@ -25,6 +25,10 @@ from hal0_budget.store.layout import LOCK
 from hal0_budget.store.lock import Lock
 from hal0_budget.store.marks import AllMarks, MarkLog, Marks
 from hal0_budget.store.tally import BadLine, Tally
+from hal0_budget.store.trail import grown
+
+if TYPE_CHECKING:
+    from hal0_budget.store.cache import Cache
 
 # A block of a scan, and the longest line: one that fills a block is refused unread.
 BLOCK = 256 * 1024
@@ -32,7 +36,6 @@ BLOCK = 256 * 1024
 LEDGER = "spend.jsonl"
 CHECKPOINT = "spend.checkpoint"
 HOLDS = "spend.holds"
-INDEX = "spend.index"
 
 # Files that are only ever made from a ledger with rows. The first two are those of earlier versions.
 _DERIVED = ("spend.index", "spend.summary", "spend.cache")
@@ -94,7 +97,8 @@ class Ledger:
         self.persona = spend_dir.name
         self.path = spend_dir / LEDGER
         self.checkpoint = CheckpointLog(spend_dir / CHECKPOINT)
-        self.index = spend_dir / INDEX
+        # Opened to look request ids up, and kept open; the gate never needs it.
+        self.cache: Cache | None = None
         self.lock = Lock(spend_dir / LOCK)
         self.marks = MarkLog(spend_dir / LOCK)
         self.holds = Holds(spend_dir / HOLDS)
@@ -140,10 +144,12 @@ class Ledger:
         try:
             with opened(self.path, os.O_RDONLY) as fd:
                 self.require_whole(fd, saved, all_marks)
+                before = 0 if known is None else known.tally.size
                 tally, fragment, is_new = self._counted(fd, known, now, progress)
                 if damage is None and is_new:
                     tally.condense(now)
-                    fresh = Checkpoint.of(tally, fd, marks.ledger.epoch)
+                    trail = grown(b"" if known is None else known.trail, before, fd, tally.size)
+                    fresh = Checkpoint.of(tally, fd, marks.ledger.epoch, trail)
                 tally = tally.with_fragment(fragment)
         except FileNotFoundError:
             damage = self.missing(saved, marks) or damage
@@ -163,7 +169,7 @@ class Ledger:
             with opened(self.path, os.O_RDONLY) as fd:
                 scan(fd, tally)
                 tally.condense(now)
-                return Checkpoint.of(tally, fd, 0)
+                return Checkpoint.of(tally, fd, 0, grown(b"", 0, fd, tally.size))
         except FileNotFoundError:
             return None
 

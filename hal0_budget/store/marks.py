@@ -104,11 +104,8 @@ class AllMarks(NamedTuple):
 
     def damage(self) -> str | None:
         """Why the marks themselves let no gate judge; None if they do."""
-        if self.lock.ledger.is_repairing or self.checkpoint.ledger.is_repairing:
-            return "a repair of it began and did not end"
-        if Marks() != self.lock and self.lock.ledger.epoch < self.checkpoint.ledger.epoch:
-            return "its lock file is an older copy, or its checkpoint is another ledger's"
-        return None
+        is_repairing = self.lock.ledger.is_repairing or self.checkpoint.ledger.is_repairing
+        return "a repair of it began and did not end" if is_repairing else None
 
 
 def owner_of(path: Path) -> str:

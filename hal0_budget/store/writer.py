@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from hal0_budget.errors import LedgerDamaged, WriteFailed
+from hal0_budget.store.cache import CACHE, Cache
+from hal0_budget.store.catch_up import SLICE, STEP, catch_up
 from hal0_budget.store.durable import NotRegular, opened, rewrite, size_of, sync_dirs, write_whole
 from hal0_budget.store.hold_format import Closing, Hold
 from hal0_budget.store.holds import Holds
-from hal0_budget.store.index import Index, open_index
 from hal0_budget.store.ledger import BLOCK, Ledger, Reading
+from hal0_budget.store.lookup import RowFinder
 from hal0_budget.store.marks import HoldsMark, Marks
-from hal0_budget.store.rows import Row, Unreadable, parse_row, seal_of
+from hal0_budget.store.rows import Row, seal_of
 
 # How long another writer may take to finish a row that looks torn.
 _TEAR_GRACE = 0.02
@@ -46,21 +48,28 @@ def writing(ledger: Ledger, clock: Callable[[], datetime], lock_timeout: float) 
             except NotRegular as error:
                 raise LedgerDamaged(f"{error.filename}: {error.strerror}", path=error.filename) from None
         writer.sync_holds()
+        writer.catch_up()
 
 
 class Writer:
-    """The ledger, the journal of holds and the index of one persona, while the lock is held.
+    """The ledger, the journal of holds and the rows by request id of one persona, while the lock is held.
 
-    `now` is when the lock was acquired. Only `sync_holds` is called after the lock is released.
+    `now` is when the lock was acquired. Only `sync_holds` and `catch_up` are called after the lock is
+    released.
     """
 
     def __init__(self, ledger: Ledger, now: datetime, stack: ExitStack) -> None:
         self.now = now
         self._ledger = ledger
         self._stack = stack
-        self._index: Index | None = None
         self._unsynced: tuple[int, HoldsMark] | None = None
-        self._searched: os.stat_result | None = None
+        if ledger.cache is None:
+            ledger.cache = Cache(ledger.dir / CACHE)
+        self._cache = ledger.cache
+        self._epoch = ledger.marks.read().ledger.epoch
+        self._finder = RowFinder(ledger.path, self._cache, self._epoch)
+        stack.callback(self._finder.close)
+        self._is_behind = False
         # The first bytes of the ledger that an fsync of ours covers.
         self._synced = 0
 
@@ -81,15 +90,11 @@ class Writer:
 
     def find(self, request_id: str) -> list[Row]:
         """Every row on record with that request id, newest first. Raises OSError."""
-        try:
-            index = self._indexed()
-            if index is not None:
-                return list(index.find(request_id))
-            with opened(self._ledger.path, os.O_RDONLY) as fd:
-                self._searched = os.fstat(fd)
-                return _search(fd, request_id)
-        except FileNotFoundError:
-            return []
+        return [found.row for found in self._finder.find(request_id)]
+
+    def prefetch(self, request_ids: Collection[str]) -> None:
+        """Look many request ids up at once, for `find`. Raises OSError."""
+        self._finder.prefetch(request_ids)
 
     def append(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
         """Record rows with one write, all or none, and close the holds that they settle.
@@ -103,6 +108,7 @@ class Writer:
             if size == 0:
                 # Before the first row, so that a process that dies here leaves this to the next.
                 sync_dirs(self._ledger.dir, _FOLDERS_ABOVE)
+            before = size
             self._write_again(fd, size)
             self._ledger.lock.require_named()
             _write_rows(path, fd, _seal(fd), b"".join(row.line() for row in rows))
@@ -115,8 +121,7 @@ class Writer:
             with suppress(OSError):
                 if closings:
                     self._append_closings(closings)
-                self._indexed()
-                self.look()
+                self._note_growth(before, size, self.look())
 
     def note(self, *entries: Hold | Closing) -> None:
         """Append journal entries that have no ledger row, with fsync. Raises LockTimeout, OSError."""
@@ -193,31 +198,19 @@ class Writer:
         if start < size:
             rewrite(self._ledger.path, fd, max(start, size - _MOST_REWRITTEN), size)
 
-    def _indexed(self) -> Index | None:
-        """The index, all rows in it.
-
-        None where it cannot be brought up to date, or is of what a damaged ledger was before.
+    def _note_growth(self, before: int, after: int, reading: Reading) -> None:
+        """Note whether the cache is far behind the ledger. It is left as it is if the ledger is damaged: what
+        it knows of the lines says what was lost.
         """
-        try:
-            if self._index is None:
-                self._index = self._open_index()
-            if not self._index.matches():
-                if self.look().damage is not None:
-                    return None
-                # The ledger file was replaced and its checkpoint deleted: rebuild.
-                self._ledger.index.unlink(missing_ok=True)
-                self._index = self._open_index()
-            self._index.catch_up()
-            return self._index
-        except FileNotFoundError:
-            raise
-        except OSError:
-            return None
+        covered = self._finder.covered
+        is_behind = before // STEP < after // STEP if covered is None else after - covered > STEP
+        self._is_behind = is_behind and reading.damage is None
 
-    def _open_index(self) -> Index:
-        fd = self._stack.enter_context(opened(self._ledger.path, os.O_RDONLY))
-        self._searched = os.fstat(fd)
-        return open_index(self._stack, self._ledger.index, fd)
+    def catch_up(self) -> None:
+        """Cover a part of what the cache does not cover yet, after the lock is released. Best effort."""
+        if self._is_behind:
+            with suppress(OSError), opened(self._ledger.path, os.O_RDONLY) as fd:
+                catch_up(self._cache, fd, self._epoch, SLICE)
 
     def sync(self) -> None:
         """Make sure that a row that was found on record is on the disk, with its newline.
@@ -227,7 +220,8 @@ class Writer:
         """
         path = self._ledger.path
         with opened(path, os.O_RDWR | os.O_APPEND) as fd:
-            if self._searched is not None and not os.path.samestat(self._searched, os.fstat(fd)):
+            searched = self._finder.searched
+            if searched is not None and not os.path.samestat(searched, os.fstat(fd)):
                 raise WriteFailed(f"{path}: replaced while a row was looked for; nothing was acknowledged")
             size = size_of(fd)
             rewrite(path, fd, max(0, size - _MOST_REWRITTEN), size)
@@ -283,16 +277,3 @@ def _seal(fd: int) -> bytes:
     end = os.pread(fd, length, size - length)
     fragment = end[end.rfind(b"\n") + 1 :]
     return seal_of(fragment) if fragment else b""
-
-
-def _search(fd: int, request_id: str) -> list[Row]:
-    """What `Index.find` finds, line by line: the index of another ledger says nothing of this one."""
-    found = []
-    with open(fd, "rb", closefd=False) as file:
-        # A line that fills a block ends what can be read: it may be a terabyte of nothing.
-        while (line := file.readline(BLOCK)) and (len(line) < BLOCK or line.endswith(b"\n")):
-            with suppress(Unreadable):
-                row = parse_row(line)
-                if row.request_id == request_id:
-                    found.append(row)
-    return found[::-1]

@@ -1,4 +1,4 @@
-"""The summary makes a second report cheap, and is never believed against the ledger."""
+"""The days in the cache make a second report cheap, and are never believed against the ledger."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import shutil
 from binascii import crc32
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, timedelta, tzinfo
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +19,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hal0_budget import BudgetError, Home, Report, Row, report
-from hal0_budget.store import summary
+from hal0_budget.store import day_sums
+from hal0_budget.store.cache import Cache, crc_of
 from hal0_budget.store.sums import sums_of
 from tests.conftest import NOON, Cli
 
@@ -39,15 +41,15 @@ def row(number: int, **changes: Any) -> bytes:
 
 
 DATA = b"".join(map(row, range(ROWS)))
-assert len(DATA) > summary._WORTHWHILE
+assert len(DATA) > day_sums.WORTHWHILE
 
 
 @pytest.fixture
 def long(ledger: Path) -> Path:
-    """A ledger that is worth a summary, and its summary, beside the path that this returns."""
+    """The cache of a ledger that is long enough for days to be kept in it."""
     ledger.parent.mkdir(parents=True, exist_ok=True)
     ledger.write_bytes(DATA)
-    return ledger.with_name("spend.summary")
+    return ledger.with_name("spend.cache")
 
 
 def made(home: Home, zone: tzinfo = UTC) -> Report:
@@ -62,7 +64,7 @@ def total(found: Report) -> Decimal:
 
 def scans() -> Any:
     """Whoever reads a block of rows within it fails."""
-    return mock.patch.object(summary, "sums_of", side_effect=AssertionError("rows were read"))
+    return mock.patch.object(day_sums, "sums_of", side_effect=AssertionError("rows were read"))
 
 
 def test_second_report_reads_no_rows_but_new_ones(home: Home, ledger: Path, long: Path) -> None:
@@ -73,94 +75,72 @@ def test_second_report_reads_no_rows_but_new_ones(home: Home, ledger: Path, long
         assert made(home) == first
     with ledger.open("ab") as file:
         file.write(row(ROWS, cost_usd=Decimal(7)))
-    with mock.patch.object(summary, "sums_of", wraps=sums_of) as scanned:
+    with mock.patch.object(day_sums, "sums_of", wraps=sums_of) as scanned:
         assert total(made(home)) == SPENT + 7
     assert [len(call.args[0]) for call in scanned.call_args_list] == [len(row(ROWS, cost_usd=Decimal(7)))]
 
 
-def test_short_ledger_has_no_summary(home: Home, ledger: Path, long: Path) -> None:
-    ledger.write_bytes(DATA[: summary._WORTHWHILE - 1])
+def test_days_of_a_short_ledger_are_not_kept(home: Home, ledger: Path, long: Path) -> None:
+    ledger.write_bytes(DATA[: day_sums.WORTHWHILE - 1])
     assert total(made(home)) > 0
     assert not long.exists()
 
 
-def forged(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
-    """A summary with a right checksum of what is wrong."""
+def forged(change: Callable[[list[Any]], object]) -> Callable[[Path], None]:
+    """Days that are not what was written, with right checksums."""
 
     def forge(path: Path) -> None:
-        body = json.loads(path.read_bytes())["summary"]
-        change(body)
-        text = json.dumps(body, separators=(",", ":")).encode()
-        path.write_bytes(b'{"crc32":%d,"summary":%s}\n' % (crc32(text), text))
+        with closing(Cache(path)) as cache, cache.writing() as parts:
+            meta = parts.meta()
+            assert meta is not None
+            key, body = next(parts.all("days"))
+            names = json.loads(body)
+            change(names)
+            parts.put("days", key, json.dumps(names).encode())
+            crc = 0
+            for number, data in parts.all("days"):
+                crc = crc32(b"%d" % crc_of(parts.nonce, "days", number, data), crc)
+            parts.save(meta._replace(days_crc=crc))
 
     return forge
 
 
 def with_sum(place: int, value: object) -> Callable[[Path], None]:
-    """A summary whose first sum has another value at that place."""
-    return forged(lambda body: next(iter(body["sums"][0][3].values())).__setitem__(place, value))
+    """Days whose first sum has another value at that place."""
+    return forged(lambda names: next(iter(names[0][3].values())).__setitem__(place, value))
 
 
-def put(data: bytes) -> Callable[[Path], object]:
-    return lambda path: path.write_bytes(data)
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def in_its_place(make: Callable[[Path], object]) -> Callable[[Path], None]:
-    def lay(path: Path) -> None:
-        path.unlink()
-        make(path)
-
-    return lay
-
-
-def move_a_day(body: dict[str, Any]) -> None:
-    times = body["sums"][0][3]
-    times["2020-01-01T00"] = times.popitem()[1]
+def stale(path: Path) -> None:
+    """A day as it was before: another part with the right checksum, and not the one written last."""
+    with closing(Cache(path)) as cache, cache.writing() as parts:
+        assert parts.meta() is not None
+        key, body = next(parts.all("days"))
+        parts.put("days", key, body.replace(b"model/0", b"model/9"))
 
 
 STATES: dict[str, Callable[[Path], object]] = {
-    "deleted": Path.unlink,
-    "empty": put(b""),
-    "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
-    "a bit flipped": flip,
-    "zeros": put(b"\0" * 4096),
-    "nested too deep": put(b'{"crc32":%d,"summary":%s}\n' % (crc32(b"[" * 100_000), b"[" * 100_000)),
-    "a list": put(b'{"crc32":%d,"summary":[]}\n' % crc32(b"[]")),
-    "a newer version": forged(lambda body: body.update(version=2)),
-    "no sums": forged(lambda body: body.pop("sums")),
-    "a negative size": forged(lambda body: body.update(size=-5)),
-    "more than there is": forged(lambda body: body.update(size=10**9)),
     "less money": with_sum(0, "0.01"),
     "money that is no number": with_sum(0, "NaN"),
     "fewer calls": with_sum(1, 1),
     "calls that are no number": with_sum(1, None),
-    "another day": forged(move_a_day),
-    "a symlink to nowhere": in_its_place(lambda path: path.symlink_to("nowhere")),
-    "a folder": in_its_place(Path.mkdir),
-    "a FIFO": in_its_place(os.mkfifo),
+    "no names": forged(list.clear),
+    "names that are none": forged(lambda names: names.append(5)),
+    "a day as it was before": stale,
 }
 
 
 @pytest.mark.parametrize("spoil", STATES.values(), ids=STATES)
-def test_whatever_became_of_the_summary_the_answer_is_the_same(
+def test_whatever_the_days_in_the_cache_say_the_answer_is_the_same(
     spoil: Callable[[Path], object], home: Home, long: Path
 ) -> None:
     first = made(home)
     spoil(long)
     assert made(home) == first
-    if not long.is_dir():
-        assert long.is_file()
-        with scans():
-            assert made(home) == first
+    with scans():
+        assert made(home) == first
 
 
-def test_summary_of_another_ledger_is_not_believed(home: Home, ledger: Path, long: Path) -> None:
+def test_days_of_another_ledger_are_not_believed(home: Home, ledger: Path, long: Path) -> None:
     """One that is as long, ends alike and has as many rows; the checkpoint is that of the new one."""
     assert total(made(home)) == SPENT
     ledger.write_bytes(row(0, cost_usd=Decimal("0.50")).replace(b"0.50", b"0.75") + DATA[len(row(0)) :])
@@ -171,20 +151,21 @@ def test_summary_of_another_ledger_is_not_believed(home: Home, ledger: Path, lon
         assert total(made(home)) == SPENT + Decimal("0.50")
 
 
-def test_summary_of_the_same_money_for_other_models_is_not_believed(
+def test_days_of_the_same_money_for_other_models_are_not_believed(
     home: Home, ledger: Path, long: Path
 ) -> None:
     made(home)
     assert long.exists()
     ledger.write_bytes(DATA.replace(b"model/", b"other/"))
-    ledger.with_name("spend.checkpoint").unlink()
+    for name in ("spend.checkpoint", "spend.lock", ".spend.lock.link"):
+        ledger.with_name(name).unlink()
     assert {group.keys[0][:6] for group in made(home).groups} == {"other/"}
 
 
 def test_ledger_unlike_its_checkpoint_is_damaged(home: Home, ledger: Path, long: Path) -> None:
     assert total(made(home)) == SPENT
-    ledger.write_bytes(row(0, cost_usd=Decimal("0.75")) + DATA[len(row(0)) :])
-    assert total(made(home)) == SPENT, "what lies behind checkpoint and summary is verify's to find"
+    ledger.write_bytes(DATA.replace(row(3000), row(3000, cost_usd=Decimal("0.75"))))
+    assert total(made(home)) == SPENT, "what lies behind checkpoint and cache is verify's to find"
     long.unlink()
     (failure,) = made(home).failures
     assert (failure.error.code, failure.error.exit_code) == ("ledger.damaged", 65)
@@ -194,7 +175,7 @@ def test_ledger_unlike_its_checkpoint_is_damaged(home: Home, ledger: Path, long:
     assert not long.exists()
 
 
-def test_shorter_ledger_is_damaged_whatever_the_summary_says(home: Home, ledger: Path, long: Path) -> None:
+def test_shorter_ledger_is_damaged_whatever_the_cache_says(home: Home, ledger: Path, long: Path) -> None:
     made(home)
     assert long.exists()
     os.truncate(ledger, len(DATA) - 1)
@@ -216,7 +197,7 @@ def test_row_that_only_lacks_its_newline_is_counted_once(home: Home, ledger: Pat
 def test_too_many_models_are_summed_all_the_same_and_not_kept(
     home: Home, ledger: Path, long: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summary, "_MOST_NAMED", 20_000)
+    monkeypatch.setattr(day_sums, "_MOST_NAMED", 20_000)
     ledger.write_bytes(b"".join(row(number, model=f"model/{number}") for number in range(ROWS)))
     found = made(home)
     assert (total(found), len(found.groups)) == (SPENT, ROWS)
@@ -235,18 +216,20 @@ def test_reader_without_the_right_to_write_gets_the_answer(cli: Cli, long: Path)
 
 
 @needs_strace
-def test_report_killed_at_any_step_of_the_summary_leaves_one_that_is_right_or_none(
+def test_report_killed_at_any_write_to_the_cache_leaves_answers_right(
     cli: Cli, home: Home, long: Path
 ) -> None:
-    new = long.with_name(".spend.summary.new")
     args = ("report", "hermes", "--since", "2026-01-01", "--json")
-    for calls in ("openat", "write", "rename"):
-        long.unlink(missing_ok=True)
-        strace = ("strace", "-f", "-qq", "-P", str(new), "-e", f"trace={calls}")
-        killed = cli(*args, prefix=(*strace, "-e", f"inject={calls}:signal=KILL:when=1"))
-        assert killed.returncode == -9, killed.stderr
-        assert total(made(home)) == SPENT
-        assert long.exists()
+    for call, files in (("pwrite64", ["spend.cache"]), ("pwrite64", ["spend.cache-journal"]), ("unlink", [])):
+        for number in (1, 2, 9):
+            long.unlink(missing_ok=True)
+            paths = [part for name in files for part in ("-P", str(long.with_name(name)))]
+            strace = ("strace", "-f", "-qq", "-o", "/dev/null", *paths, "-e", f"trace={call}")
+            killed = cli(*args, prefix=(*strace, "-e", f"inject={call}:signal=KILL:when={number}"))
+            assert killed.returncode in {-9, 0}, killed.stderr
+            assert total(made(home)) == SPENT
+            with scans():
+                assert total(made(home)) == SPENT
 
 
 @needs_strace

@@ -1,0 +1,155 @@
+"""Reading a whole cache beside its ledger: the lines that it remembers, and what is wrong with itself."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from binascii import crc32
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hal0_budget.store.cache import Cache, CacheUnavailable, CacheUnusable, Parts
+from hal0_budget.store.cache_meta import Meta
+from hal0_budget.store.day_sums import all_days
+from hal0_budget.store.ledger import BLOCK
+from hal0_budget.store.rows import lines_and_ids
+from hal0_budget.store.segments import HIGHEST, all_records, hash_of
+from hal0_budget.store.trail import Line
+
+# Of so many lines, evenly taken, one in 50 must stand in the ledger for the cache to be of it.
+_SAMPLED = 1000
+_SHARE = 50
+
+_MASK = (1 << 64) - 1
+
+
+class CacheAudit:
+    """The cache as `verify` reads it: in short transactions, so that charges go on meanwhile.
+
+    `problem` says why it is of no use, if so.
+    """
+
+    def __init__(self, cache: Cache, ledger: int, epoch: int) -> None:
+        self._cache = cache
+        self._ledger = ledger
+        self.problem: str | None = None
+        self._meta: Meta | None = None
+        try:
+            with cache.reading() as parts:
+                self._meta = parts.meta()
+                self._nonce = parts.nonce
+        except CacheUnusable as error:
+            self.problem = f"altered ({error})"
+        except CacheUnavailable:
+            pass
+        meta = self._meta
+        if (
+            meta is not None
+            and not meta.matches(ledger, epoch)
+            and (meta.epoch != epoch or self._is_foreign())
+        ):
+            self.problem, self._meta = "of another ledger, or of before a repair", None
+
+    @property
+    def covered(self) -> int:
+        """How many bytes of the ledger, from its beginning, `lines` tells of."""
+        return self._meta.covered.size if self._meta is not None else 0
+
+    def lines(self) -> Iterator[Line]:
+        """Every line that the cache covers, first to last, as far as they can be read."""
+        if self._meta is None:
+            return
+        number = byte = 0
+        while number < self._meta.lines:
+            try:
+                with self._parts() as parts:
+                    key, body = parts.last("lines", number, number)
+            except (CacheUnusable, CacheUnavailable) as error:
+                self._note(error)
+                return
+            facts = array("I", body[8:])
+            if int.from_bytes(body[:8], "little") != byte or not facts:
+                self.problem = f"altered (lines: the part with key {key} does not follow the one before it)"
+                return
+            for length, crc in zip(facts[::2], facts[1::2], strict=True):
+                yield Line(byte, length, crc)
+                byte += length + 1
+            number += len(facts) // 2
+
+    def examine(self) -> None:
+        """Read the rest of the cache, and compare its request ids with those of the ledger's rows."""
+        if self._meta is None or self.problem is not None:
+            return
+        try:
+            with self._parts() as parts:
+                if (found := parts.structure()) is not None:
+                    raise CacheUnusable(found)
+                _, crc = all_days(parts)
+                if crc != self._meta.days_crc:
+                    raise CacheUnusable("days: not those that were written last")
+                for table in ("ids", "lines"):
+                    for _ in parts.all(table):
+                        pass
+            recorded = self._recorded_ids()
+        except (CacheUnusable, CacheUnavailable) as error:
+            self._note(error)
+            return
+        if recorded != _ids_of(self._ledger, self.covered):
+            self.problem = "altered (ids: not those of the ledger's rows)"
+
+    def _recorded_ids(self) -> tuple[int, int]:
+        """How many request ids the cache has, and a checksum over them and their places in any order."""
+        count = checksum = 0
+        for segment in self._meta.segments if self._meta is not None else ():
+            with self._parts() as parts:
+                for record in all_records(parts, segment):
+                    checksum += _mixed(record >> 32, segment.begin + (record & HIGHEST))
+                    count += 1
+        return count, checksum & _MASK
+
+    def _is_foreign(self) -> bool:
+        """Whether hardly any of the lines that the cache has stand in the ledger."""
+        every = max(self._meta.lines // _SAMPLED, 1) if self._meta is not None else 1
+        sample = {line.crc for number, line in enumerate(self.lines()) if number % every == 0}
+        standing, byte = set(), 0
+        while block := os.pread(self._ledger, BLOCK, byte):
+            end = block.rfind(b"\n") + 1
+            if not end:
+                break
+            standing |= sample.intersection(map(crc32, block[: end - 1].split(b"\n")))
+            byte += end
+        return len(standing) * _SHARE < len(sample)
+
+    def _note(self, error: CacheUnusable | CacheUnavailable) -> None:
+        # One that is in use, or that another process makes anew meanwhile, is not known to be altered.
+        if isinstance(error, CacheUnusable):
+            self.problem = f"altered ({error})"
+        self._meta = None
+
+    @contextmanager
+    def _parts(self) -> Iterator[Parts]:
+        """The parts of the build that was there at first. Raises CacheUnusable, CacheUnavailable."""
+        with self._cache.reading() as parts:
+            parts.meta()
+            if parts.nonce != self._nonce:
+                raise CacheUnavailable("made anew meanwhile")
+            yield parts
+
+
+def _ids_of(ledger: int, size: int) -> tuple[int, int]:
+    """What `_recorded_ids` is for the rows in the first `size` bytes of an open ledger."""
+    count = checksum = byte = 0
+    while byte < size and (block := os.pread(ledger, min(BLOCK, size - byte), byte)):
+        end = block.rfind(b"\n") + 1
+        if not end:
+            break
+        for line, request_id in lines_and_ids(block[:end]):
+            if request_id is not None:
+                checksum += _mixed(hash_of(request_id), byte)
+                count += 1
+            byte += len(line) + 1
+    return count, checksum & _MASK
+
+
+def _mixed(request_hash: int, byte: int) -> int:
+    return (request_hash << 1 | 1) * (byte + 1)
