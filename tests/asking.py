@@ -12,8 +12,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from hal0_budget import Account, Charge, Decision, Home, Statement
+from hal0_budget import Account, Charge, Decision, Home, Statement, report
 from hal0_budget.errors import BudgetError
+from hal0_budget.grouping import By
 from tests.conftest import Cli
 
 CODES = {"allow": 0, "warn": 10, "block": 20}
@@ -66,6 +67,8 @@ class Asking(Protocol):
     def release(self, persona: str, who: int, hold_id: str) -> Answer: ...
     def void(self, persona: str, who: int, request_id: str) -> Answer: ...
     def set(self, persona: str, who: int, changes: Mapping[str, Any], *, replace: bool) -> Answer: ...
+    def report(self, by: Sequence[By]) -> Answer: ...
+    def log(self, persona: str) -> Answer: ...
 
 
 class Library:
@@ -113,6 +116,28 @@ class Library:
 
     def set(self, persona: str, who: int, changes: Mapping[str, Any], *, replace: bool) -> Answer:
         return _answer(lambda: self.account(persona, who).set_budget(changes, replace=replace))
+
+    def report(self, by: Sequence[By]) -> Answer:
+        """USD by group, of all days and personas."""
+
+        def ask() -> dict[tuple[str, ...], Fraction]:
+            found = report(self._home, by=by, clock=self._clock)
+            for failure in found.failures:
+                raise failure.error
+            return {group.keys: Fraction(group.total.usd) for group in found.groups}
+
+        return _answer(ask)
+
+    def log(self, persona: str) -> Answer:
+        """USD of each row."""
+
+        def ask() -> list[Fraction]:
+            tail = self.account(persona, 0).tail()
+            costs = [Fraction(entry.row.cost_usd) for entry in tail.read() if not isinstance(entry, str)]
+            tail.close()
+            return costs
+
+        return _answer(ask)
 
 
 class Command:
@@ -211,6 +236,17 @@ class Command:
                 words += [f"--{name}", "none" if value is None else str(value)]
         return self._ask(*words)
 
+    def report(self, by: Sequence[By]) -> Answer:
+        answer = self._ask("report", "--by", ",".join(by), "--since", "1000-01-01")
+        if answer.value is None:
+            return answer
+        groups = answer.value["groups"]
+        return answer._replace(value={tuple(group[word] for word in by): group["usd"] for group in groups})
+
+    def log(self, persona: str) -> Answer:
+        answer = self._ask("log", persona, "--last", "all")
+        return answer if answer.value is None else answer._replace(value=_costs(answer.value))
+
 
 def in_child(root: Path, *args: str) -> tuple[int, str]:
     """Run the command in a fork, which spares it its start; its exit code and what it printed."""
@@ -258,6 +294,10 @@ def _shown(statement: Statement) -> Shown:
         {state.window: state.resets_at for state in states},
         statement.warnings,
     )
+
+
+def _costs(body: Mapping[str, Any]) -> list[Fraction]:
+    return [row["cost_usd"] for row in body["rows"]]
 
 
 def _time(text: str | None) -> datetime | None:

@@ -33,11 +33,11 @@ GARBAGE = (
 WEIGHTS = {
     "set": 4, "check": 4, "reserve": 12, "charge": 14, "settle": 8, "release": 5, "void": 4, "batch": 3,
     "forward": 9, "foreign": 6, "tear": 3, "kill": 5, "tamper": 6, "bank": 3, "lock": 1, "garbage": 1,
-    "repair": 1, "report": 3, "log": 3, "churn": 0.15,
+    "repair": 1, "report": 3, "log": 3, "churn": 0.05,
 }  # fmt: skip
 # What a history through the command may hold: its clock is the machine's.
 OF_COMMAND = {"set", "check", "reserve", "charge", "settle", "release", "void", "batch", "foreign", "tamper",
-              "bank", "lock", "garbage", "repair"}  # fmt: skip
+              "bank", "lock", "garbage", "repair", "report", "log"}  # fmt: skip
 
 
 class Step(NamedTuple):
@@ -67,6 +67,8 @@ class _Teller:
             for op, weight in WEIGHTS.items()
             if op not in left_out and (allowed is None or op in allowed)
         }
+        if "churn" in self.weights and chance.random() < 0.05:
+            self.weights["churn"] = 4
         self.charges: dict[str, list[dict[str, Any]]] = {persona: [] for persona in PERSONAS}
         self.holds: dict[str, list[str]] = {persona: [] for persona in PERSONAS}
         self.count = 0
