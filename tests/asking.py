@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from hal0_budget import Account, Charge, Decision, Home, Statement, report
 from hal0_budget.errors import BudgetError
 from hal0_budget.grouping import By
 from tests.conftest import Cli
+from tests.killing import fork
 
 CODES = {"allow": 0, "warn": 10, "block": 20}
 
@@ -250,22 +251,27 @@ class Command:
 
 def in_child(root: Path, *args: str) -> tuple[int, str]:
     """Run the command in a fork, which spares it its start; its exit code and what it printed."""
-    out = root / "printed"
-    child = os.fork()
+    child = fork()
     if child == 0:
-        try:
-            fd = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(fd, 1), os.dup2(fd, 2)
-            sys.stdout = sys.stderr = open(1, "w", closefd=False)  # noqa: SIM115
-            sys.argv = ["hal0-budget", *args]
-            os.environ["HAL0_BUDGET_ROOT"] = str(root)
-            from hal0_budget.__main__ import main
-
-            main()
-        finally:
-            os._exit(99)
+        become(root, *args)
     _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), out.read_text()
+    return os.waitstatus_to_exitcode(status), (root / "printed").read_text()
+
+
+def become(root: Path, *args: str) -> NoReturn:
+    """Make this process, which is a fork, the command; what it prints goes to a file."""
+    try:
+        fd = os.open(root / "printed", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(fd, 1)
+        os.dup2(fd, 2)
+        sys.stdout = sys.stderr = open(1, "w", closefd=False)  # noqa: SIM115
+        sys.argv = ["hal0-budget", *args]
+        os.environ["HAL0_BUDGET_ROOT"] = str(root)
+        from hal0_budget.__main__ import main
+
+        main()
+    finally:
+        os._exit(99)
 
 
 def _answer(ask: Callable[[], Any], shape: Callable[[Any], Any] = lambda found: found) -> Answer:

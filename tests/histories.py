@@ -33,7 +33,7 @@ GARBAGE = (
 WEIGHTS = {
     "set": 4, "check": 4, "reserve": 12, "charge": 14, "settle": 8, "release": 5, "void": 4, "batch": 3,
     "forward": 9, "foreign": 6, "tear": 3, "kill": 5, "tamper": 6, "bank": 3, "lock": 1, "garbage": 1,
-    "repair": 1, "report": 3, "log": 3, "churn": 0.05,
+    "repair": 1, "kill_repair": 1, "report": 3, "log": 3, "churn": 0.05,
 }  # fmt: skip
 # What a history through the command may hold: its clock is the machine's.
 OF_COMMAND = {"set", "check", "reserve", "charge", "settle", "release", "void", "batch", "foreign", "tamper",
@@ -78,7 +78,12 @@ class _Teller:
             yield Step("set", persona, 0, self.set(persona))
         ops, weights = list(self.weights), list(self.weights.values())
         for op in self.chance.choices(ops, weights, k=count):
-            yield self.step(op)
+            step = self.step(op)
+            yield step
+            if op == "churn":
+                # An id that the journal has forgotten by now comes again.
+                again = {"usd": self.amount(), "hold_id": self.old_hold(step.persona)}
+                yield Step("reserve", step.persona, 0, {**self.reserve(step.persona), **again})
 
     def step(self, op: str) -> Step:
         persona = PERSONAS[self.chance.random() < 0.25]
@@ -233,7 +238,7 @@ class _Teller:
 
     def tear(self, persona: str) -> dict[str, Any]:
         chance = self.chance
-        cut = chance.choice((chance.random(), chance.random(), 1.0))
+        cut = chance.choice((chance.random(), chance.random(), 1.0, -1.0))
         kind = chance.choice(("charge", "settle", "reserve", "foreign"))
         return {"step": Step(kind, persona, 0, getattr(self, kind)(persona)), "cut": cut}
 
@@ -252,13 +257,17 @@ class _Teller:
             "set",
         )
         kind = chance.choice(kinds)
-        how = chance.choice(("before", "after", "half", "at random"))
         step = Step(kind, persona, chance.randrange(3), getattr(self, kind)(persona))
-        return {"step": step, "how": how, "number": chance.randrange(1, 12), "delay": chance.random() * 0.004}
+        return {"step": step, **self.kill_repair(persona)}
+
+    def kill_repair(self, persona: str) -> dict[str, Any]:  # noqa: ARG002
+        chance = self.chance
+        how = chance.choice(("before", "after", "half", "at random"))
+        return {"how": how, "number": chance.randrange(1, 12), "delay": chance.random() * 0.004}
 
     def tamper(self, persona: str) -> dict[str, Any]:  # noqa: ARG002
         chance = self.chance
-        how = chance.choice(("delete", "cut", "flip", "older", "older"))
+        how = chance.choice(("delete", "delete", "cut", "flip", "older", "older"))
         return {"file": chance.randrange(12), "how": how, "at": chance.random(), "bit": chance.randrange(8)}
 
     def bank(self, persona: str) -> dict[str, Any]:  # noqa: ARG002

@@ -18,13 +18,9 @@ def killed(work: Callable[[], object], how: str, number: int, delay: float) -> N
     """Fork a child that does `work`, and kill it: `before` or `after` the n-th call that changes a file,
     when `half` of the bytes are written, or `at random` after `delay` seconds. It may be done by then.
     """
-    with warnings.catch_warnings():
-        # Python warns of forks beside threads; the child does nothing but its work.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
+    child = fork()
     if child == 0:
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0)
             if how != "at random":
                 _strike(how, number)
             work()
@@ -35,6 +31,16 @@ def killed(work: Callable[[], object], how: str, number: int, delay: float) -> N
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+
+
+def fork() -> int:
+    """Fork, without the alarm of the parent; Python warns of forks beside threads, which a child has not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return child
 
 
 def _strike(how: str, number: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tomllib
+from collections import Counter
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -11,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hal0_budget import Home
-from tests.asking import Answer, Asking, Library
+from tests.asking import Answer, Asking, Library, become
 from tests.comparing import LEDGER, Comparing, Difference, bytes_of
 from tests.histories import PERSONAS, Step
 from tests.killing import killed
@@ -72,13 +73,13 @@ class Mishaps(Comparing):
         if step.op == "foreign":
             whole = step.args["line"].encode()
             if not self.there().fragment:
-                self._append(LEDGER, whole[: max(1, int(cut * len(whole)))])
+                self._append(LEDGER, _begun(whole, cut))
                 self.adopt([Wanted(row).maybe() for row in contents(whole).rows], booking="no")
             return
         name = JOURNAL if step.op == "reserve" else LEDGER
         written = self._written(step, name)
         if written:
-            self._append(name, written[: max(1, int(cut * len(written)))])
+            self._append(name, _begun(written, cut))
             self.died(step)
 
     def _written(self, step: Step, name: str) -> bytes:
@@ -123,6 +124,19 @@ class Mishaps(Comparing):
             planned = plan(oracle, args["charges"], self.now)
             self.adopt([row.maybe() for row in planned.rows], booking=booking, settled=planned.settled)
             self.look_up_holds(planned.settled)
+
+    def kill_repair(self, how: str, number: int, delay: float) -> None:
+        """Kill a repair: what it leaves refuses as before, or is repaired; and a repair ends it."""
+        oracle = self.oracle
+        # A command takes some twenty times as long as a call of the library.
+        killed(lambda: become(self.root, "verify", self.persona, "--repair"), how, number, delay * 20)
+        answer = Library(self.home, self.clock).check(self.persona, 0, Decimal("0.2"))
+        gained, lost = oracle.gained(self.there().rows)
+        if lost:
+            raise Difference("rows are lost by a killed repair", lost)
+        if oracle.refuses and answer.code != 65 and not Counter(oracle.hidden) <= Counter(gained):
+            raise Difference("a killed repair opens the gate", (answer, gained))
+        self.repair()
 
     def _either_budget(self, step: Step) -> None:
         """Take the budget that a killed `set` left: the old one or the new one."""
@@ -190,6 +204,11 @@ def call(asked: Asking, step: Step) -> Answer:
             return asked.void(persona, who, args["request_id"])
         case _:
             return asked.charge(persona, who, args["charges"])
+
+
+def _begun(written: bytes, cut: float) -> bytes:
+    """The share `cut` of what was to be written; all but the last byte, which is a newline, for -1."""
+    return written[:-1] if cut < 0 else written[: max(1, int(cut * len(written)))]
 
 
 def _is_derived(path: Path) -> bool:

@@ -91,7 +91,7 @@ def told(seed: int, steps: tuple[Step, ...], found: tuple[int, Difference], *, i
 
 
 def test_library_answers_what_the_oracle_does_over_random_histories(proof: Proof) -> None:
-    wanted, done, seed = proof.size(1500, 100_000), 0, 0
+    wanted, done, seed = proof.size(1000, 100_000), 0, 0
     counts: Counter[str] = Counter()
     while done < wanted:
         seed += 1
@@ -105,10 +105,10 @@ def test_library_answers_what_the_oracle_does_over_random_histories(proof: Proof
 
 
 def test_command_answers_what_the_oracle_does_over_random_histories(proof: Proof) -> None:
-    wanted, done, seed = proof.size(12, 1000), 0, 0
+    wanted, done, seed = proof.size(8, 1000), 0, 0
     while done < wanted:
         seed += 1
-        steps = history(-seed, proof.size(10, 40), OF_COMMAND)
+        steps = history(-seed, proof.size(6, 40), OF_COMMAND)
         found = run(steps, is_command=True)
         if found is not None:
             pytest.fail(told(-seed, steps, found, is_command=True))
