@@ -156,13 +156,14 @@ class _Teller:
         if self.chance.random() < 0.05:
             charge = {**charge, "request_id": None}
         elif self.chance.random() < 0.03:
-            ours = self.chance.choice((f"unconfirmed:{self.old_hold(persona)}", self.void_id(persona)))
-            charge = {**charge, "request_id": ours}
+            charge = {**charge, "request_id": self.our_id(persona)}
         return {"charges": [charge]}
 
-    def void_id(self, persona: str) -> str:
+    def our_id(self, persona: str) -> str:
+        """A request id such as the program makes for rows of its own."""
         known = self.charges[persona]
-        return f"void:{self.chance.choice(known)['request_id'] if known else 'never'}"
+        void = f"void:{self.chance.choice(known)['request_id'] if known else 'never'}"
+        return self.chance.choice((void, f"unconfirmed:{self.old_hold(persona)}"))
 
     def settle(self, persona: str) -> dict[str, Any]:
         return {"charges": [self.one_charge(persona, self.old_hold(persona))]}
@@ -183,8 +184,7 @@ class _Teller:
     def void(self, persona: str) -> dict[str, Any]:
         chance, known = self.chance, self.charges[persona]
         if not known or chance.random() < 0.2:
-            names = ("never", f"unconfirmed:{self.old_hold(persona)}", self.void_id(persona))
-            return {"request_id": chance.choice(names)}
+            return {"request_id": chance.choice(("never", self.our_id(persona), self.our_id(persona)))}
         return {"request_id": chance.choice(known)["request_id"]}
 
     def forward(self, persona: str) -> dict[str, Any]:  # noqa: ARG002
