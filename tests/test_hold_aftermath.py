@@ -1,4 +1,4 @@
-"""Once a journal of holds is damaged, charges are recorded, nothing is booked, and a repair says what is lost."""
+"""A damaged journal of holds: charges are recorded, nothing is booked, and a repair says what is lost."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ DAMAGES = {
     "an older copy": Damage(lambda case: case.moments[-3].get(HOLDS)),
     "the last line lost": Damage(lambda case: without(case, -1)),
     "the last line cut": Damage(lambda case: case.good[HOLDS][:-30]),
-    "a digit of the last amount changed": Damage(
-        lambda case: case.good[HOLDS].replace(b'"usd":0.75', b'"usd":0.25')
-    ),
+    "a digit of the last amount changed": Damage(lambda case: case.good[HOLDS].replace(b"0.75", b"0.25")),
     "of another persona": Damage(lambda case: case.foreign["of another persona"][HOLDS]),
     "of another agent": Damage(lambda case: case.foreign["of another agent"][HOLDS]),
     "the first line flipped": Damage(lambda case: with_a_flip(case, 0), loses_a_hold=False),
@@ -106,7 +104,8 @@ def test_damaged_journal_records_charges_books_nothing_and_is_repaired_once(
     assert bool(given_up) or not damage.loses_a_hold, "nothing is said of what is lost"
     after = {name: data for name, data in files_of(case.folder).items() if name in (LEDGER, HOLDS)}
     assert case.account().check(Decimal(0)).verdict.level == "allow"
-    assert repaired(home) == (code, [])
+    code, given_up = repaired(home)
+    assert (code in {0, 10}, given_up) == (True, [])
     assert {name: data for name, data in files_of(case.folder).items() if name in after} == after
     hold = case.account().reserve(Decimal(0), hold_id="after the repair").hold
     assert hold is not None
@@ -144,8 +143,9 @@ def test_copy_from_before_the_journal_was_shortened_makes_no_room(home: Home) ->
     case = Case(home, with_ledger=True)
     account = case.account()
     longest = last = case.good
-    for number in range(400):
-        account.reserve(CENT, hold_id=f"h-{number}")
+    for number in range(150):
+        # With long names, the journal is soon shortened to what is open.
+        account.reserve(CENT, hold_id=f"h-{number}", model="m" * 500)
         account.release(f"h-{number}")
         last = files_of(case.folder)
         longest = max(longest, last, key=lambda files: len(files[HOLDS]))
