@@ -96,7 +96,7 @@ def test_damaged_journal_records_charges_books_nothing_and_is_repaired_once(
     assert case.account().charge(CENT, model="m", request_id="plain").was_recorded
     added = [(row["request_id"], row.get("hold_id")) for row in rows_of(case)[len(before) :]]
     assert added == [("plain", None), ("of a hold", "open-1")]
-    assert case.refuses()
+    assert refused(case.account(), CENT)
     assert case.is_named()
 
     code, given_up = repaired(home)
@@ -107,7 +107,7 @@ def test_damaged_journal_records_charges_books_nothing_and_is_repaired_once(
     code, given_up = repaired(home)
     assert (code in {0, 10}, given_up) == (True, [])
     assert {name: data for name, data in files_of(case.folder).items() if name in after} == after
-    hold = case.account().reserve(Decimal(0), hold_id="after the repair").hold
+    hold = case.account().reserve(Decimal(0), hold_id="after-the-repair").hold
     assert hold is not None
     case.account().charge(Decimal(0), model="m", hold_id=hold.hold_id)
 

@@ -149,7 +149,7 @@ def case(request: pytest.FixtureRequest, home: Home) -> Case:
 
 def test_flipped_bit_of_the_journal_makes_no_room_and_is_named(case: Case, proof: Proof) -> None:
     journal = case.good[HOLDS]
-    bits = range(0, len(journal) * 8, proof.size(149, 1))
+    bits = range(0, len(journal) * 8, proof.size(97, 1))
     for bit in bits:
         byte, mask = bit // 8, 1 << bit % 8
         case.put((HOLDS, journal[:byte] + bytes([journal[byte] ^ mask]) + journal[byte + 1 :]))
@@ -239,7 +239,7 @@ def pairs_of(case: Case, file: str) -> Iterator[tuple[str, Change, Change]]:
 
 
 def assert_pairs_make_no_room(case: Case, file: str, proof: Proof) -> None:
-    pairs = list(pairs_of(case, file))[:: proof.size(5, 1)]
+    pairs = list(pairs_of(case, file))[:: proof.size(2, 1)]
     for label, one, two in pairs:
         case.put(one, two)
         assert case.refuses(), label
