@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from hal0_budget import Account, BudgetError, Home
+from hal0_budget import Account, BudgetError, Home, init
 from hal0_budget.windows import utc_now
 from tests.conftest import Cli, Clock, Proof
-from tests.test_hold_damage import changed, files_of, lay
+from tests.test_hold_damage import changed, files_of, lay, refused
 
 HOUR = timedelta(hours=1)
 REPAIR = ("verify", "hermes", "--repair")
@@ -209,6 +209,29 @@ def test_folder_of_another_persona_is_no_budget(account: Account, home: Home, cl
     assert done.returncode == 65
     assert "'coder'" in done.stdout or " coder" in done.stdout
     assert "line 1 " in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["ledger", "holds"])
+def test_two_files_of_another_agent_are_no_budget_even_where_they_are_longer(
+    kind: str, account: Account, home: Home, clock: Clock
+) -> None:
+    """The same persona of another agent has spent less, in more rows or holds."""
+    other = home._replace(agent="other")
+    init(other)
+    for one, count, usd in ((account, 3, "1.50"), (Account(other, "hermes", clock=clock), 9, "0.01")):
+        for number in range(count):
+            if kind == "ledger":
+                one.charge(Decimal(usd), model="m", request_id=f"r{number}")
+            else:
+                one.reserve(Decimal(usd), hold_id=f"h{number}")
+        one.check(Decimal("0.1"))
+    folder, record = home.spend_dir("hermes"), {"ledger": "spend.jsonl", "holds": "spend.holds"}[kind]
+    good, foreign = files_of(folder), files_of(other.spend_dir("hermes"))
+    assert len(foreign[record]) > len(good[record])
+    for name in good.keys() - {record}:
+        lay(folder, changed(good, (record, foreign[record]), (name, foreign.get(name))))
+        for one in (account, anew(account)):
+            assert refused(one, Decimal(2)), name
 
 
 def test_row_of_another_persona_is_named_by_its_line(account: Account, cli: Cli, ledger: Path) -> None:

@@ -239,7 +239,8 @@ def pairs_of(case: Case, file: str) -> Iterator[tuple[str, Change, Change]]:
 
 
 def assert_pairs_make_no_room(case: Case, file: str, proof: Proof) -> None:
-    pairs = list(pairs_of(case, file))[:: proof.size(2, 1)]
+    pairs = [pair for pair in pairs_of(case, file) if "of another" in pair[0]]
+    pairs += [pair for pair in pairs_of(case, file) if "of another" not in pair[0]][:: proof.size(3, 1)]
     for label, one, two in pairs:
         case.put(one, two)
         assert case.refuses(), label
