@@ -211,9 +211,10 @@ def test_folder_of_another_persona_is_no_budget(account: Account, home: Home, cl
     assert "line 1 " in done.stdout
 
 
+@pytest.mark.parametrize("is_repaired", [False, True], ids=["longer", "longer and repaired"])
 @pytest.mark.parametrize("kind", ["ledger", "holds"])
-def test_two_files_of_another_agent_are_no_budget_even_where_they_are_longer(
-    kind: str, account: Account, home: Home, clock: Clock
+def test_two_files_of_another_agent_are_no_budget(
+    kind: str, is_repaired: bool, account: Account, home: Home, clock: Clock, cli: Cli
 ) -> None:
     """The same persona of another agent has spent less, in more rows or holds."""
     other = home._replace(agent="other")
@@ -225,6 +226,8 @@ def test_two_files_of_another_agent_are_no_budget_even_where_they_are_longer(
             else:
                 one.reserve(Decimal(usd), hold_id=f"h{number}")
         one.check(Decimal("0.1"))
+    if is_repaired:
+        assert cli("--agent", "other", *REPAIR).returncode in {0, 10}
     folder, record = home.spend_dir("hermes"), {"ledger": "spend.jsonl", "holds": "spend.holds"}[kind]
     good, foreign = files_of(folder), files_of(other.spend_dir("hermes"))
     assert len(foreign[record]) > len(good[record])
