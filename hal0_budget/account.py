@@ -206,7 +206,7 @@ class Account:
         `replace` also removes those of our keys that are not named; `dry_run` writes nothing.
         Raises InvalidBudget, PersonaUneditable, PersonaMalformed, PersonaChanged, LockTimeout.
         """
-        # tomlkit is slow to import, and is needed here alone.
+        # The gate never edits.
         from hal0_budget.store import persona_edit
 
         wanted = {**dict.fromkeys(KEYS), **changes} if replace else dict(changes)

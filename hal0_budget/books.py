@@ -48,7 +48,7 @@ class Books:
                 receipts.append(Receipt(known, was_recorded=True))
                 continue
             if row.hold_id in closings:
-                raise self._resolved(row.hold_id or "")
+                raise Conflict(f"hold {row.hold_id!r} is settled twice here; it resolves once")
             settled = self._settled_by(row)
             hold = settled.hold
             new |= {other.request_id: other for other in (row, *settled.corrections)}
@@ -107,7 +107,7 @@ class Books:
         reading = self.book_expired()
         hold = self._writer.holds.find(hold_id)
         if hold is None or hold_id in reading.tally.settled:
-            if reading.is_damaged:
+            if self._writer.holds.damage is not None and hold_id not in self._writer.holds.closed:
                 reading.sound()
             raise self._resolved(hold_id)
         self._writer.note(Closing(hold_id, "released"))
@@ -181,7 +181,7 @@ class Books:
         hold = self._writer.holds.find(row.hold_id)
         if hold is not None and row.hold_id not in reading.tally.settled:
             return _Settled(hold)
-        if reading.is_damaged:
+        if self._writer.holds.damage is not None:
             problem = (
                 f"hold {row.hold_id!r} could not be settled, because there is damage: {reading.problems()[0]}"
             )

@@ -25,7 +25,7 @@ from hal0_budget.store.layout import Home
 from hal0_budget.store.ledger import BLOCK, Ledger, NotALedger
 from hal0_budget.store.marks import AllMarks, LedgerMark, Marks
 from hal0_budget.store.rows import Row, Unreadable, is_blank, parse_row
-from hal0_budget.store.salvage import Piece, dollars_in, whole_rows
+from hal0_budget.store.whole_rows import Piece, dollars_in, whole_rows
 
 
 def repair(home: Home, persona: str, now: datetime, lock_timeout: float) -> list[str]:

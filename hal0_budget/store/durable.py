@@ -107,6 +107,18 @@ def sync_dirs(path: Path, levels: int) -> None:
             sync_dir(parent)
 
 
+def fsync(path: Path, fd: int, start: int) -> None:
+    """Make the open file at `path` durable. If that fails, its bytes from `start` on are written again, so
+    that the next fsync of any process covers them. Raises OSError.
+    """
+    try:
+        os.fsync(fd)
+    except OSError:
+        with suppress(OSError):
+            rewrite(path, fd, start, size_of(fd))
+        raise
+
+
 def rewrite(path: Path, fd: int, start: int, end: int) -> None:
     """Write the bytes `start` to `end` of the open file `fd` again where they are, so that the next fsync
     covers them.

@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import cast
 
 from hal0_budget.money import EXACT, ZERO, plain, total
-from hal0_budget.store.durable import NotRegular, opened, replace, rewrite, size_of, sync_dir, write_whole
+from hal0_budget.store.durable import (
+    NotRegular,
+    fsync,
+    opened,
+    replace,
+    rewrite,
+    size_of,
+    sync_dir,
+    write_whole,
+)
 from hal0_budget.store.hold_format import (
     Closing,
     Header,
@@ -162,7 +171,7 @@ class Holds:
         with ExitStack() as stack:
             fd = self.write(stack, *entries)
             if fd is not None:
-                os.fsync(fd)
+                fsync(self.path, fd, 0)
         if self.damage is None and self._is_long():
             self._rewrite(())
 
@@ -191,7 +200,7 @@ class Holds:
         """
         with opened(self.path, os.O_RDWR) as fd:
             rewrite(self.path, fd, 0, size_of(fd))
-            os.fsync(fd)
+            fsync(self.path, fd, 0)
         sync_dir(self.path.parent)
 
     def repair(self, mark: HoldsMark, ledger_size: int) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from hal0_budget.errors import LedgerDamaged, WriteFailed
 from hal0_budget.store.cache import CACHE, Cache
 from hal0_budget.store.catch_up import SLICE, STEP, catch_up
-from hal0_budget.store.durable import NotRegular, opened, rewrite, size_of, sync_dirs, write_whole
+from hal0_budget.store.durable import NotRegular, fsync, opened, rewrite, size_of, sync_dirs, write_whole
 from hal0_budget.store.hold_format import Closing, Hold
 from hal0_budget.store.holds import Holds
 from hal0_budget.store.ledger import BLOCK, Ledger, Reading
@@ -113,7 +113,7 @@ class Writer:
             self._ledger.lock.require_named()
             _write_rows(path, fd, _seal(fd), b"".join(row.line() for row in rows))
             size = size_of(fd)
-            os.fsync(fd)
+            fsync(path, fd, before)
             if not _is_named(path, fd):
                 raise WriteFailed(f"{path}: replaced while a row was written; nothing was acknowledged")
             self._synced = size
@@ -151,7 +151,7 @@ class Writer:
         """
         if self._unsynced is not None:
             fd, mark = self._unsynced
-            os.fsync(fd)
+            fsync(self.holds.path, fd, 0)
             if mark.size:
                 self._mark(mark)
 
@@ -228,7 +228,7 @@ class Writer:
             if seal := _seal(fd):
                 write_whole(fd, seal)
             size = size_of(fd)
-            os.fsync(fd)
+            fsync(path, fd, max(0, size - _MOST_REWRITTEN))
             if not _is_named(path, fd):
                 raise WriteFailed(f"{path}: replaced while it was synced; nothing was acknowledged")
             self._synced = size
