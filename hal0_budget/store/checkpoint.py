@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hal0_budget.money import plain
-from hal0_budget.store.durable import NotRegular, identity_of, opened, replace, size_of, write_whole
+from hal0_budget.store.durable import NotRegular, opened, replace, size_of, write_whole
+from hal0_budget.store.growth import Gained, Growth
 from hal0_budget.store.marks import KINDS, HoldsMark, LedgerMark, Marks, marks_in, owner_of
 from hal0_budget.store.tally import BadLine, Tally
 
@@ -41,6 +42,7 @@ _LONGEST_LOG = 512 * 1024
 # Longer than the log of any ledger. What is longer is not read.
 _LONGEST = 2 * 1024 * 1024
 _HEAD = b'{"crc32":'
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class Checkpoint(NamedTuple):
@@ -88,7 +90,7 @@ class CheckpointLog:
         self.path = path
         self._persona = path.parent.name
         self._owner = owner_of(path)
-        self._identity: tuple[int, int, int, int] | None = None
+        self._growth = Growth()
         self._saved = Saved()
         # The last checkpoint with its line, and how many bytes of marks follow it.
         self._last: tuple[bytes, Checkpoint | None] = (b"", None)
@@ -98,11 +100,9 @@ class CheckpointLog:
         """What the file says; the tally is the caller's to go on with. Raises OSError."""
         try:
             with opened(self.path, os.O_RDONLY) as fd:
-                identity = identity_of(os.fstat(fd))
-                if identity != self._identity:
-                    self._identity = None
-                    self._saved = self._read(fd, identity[2])
-                    self._identity = identity
+                gained = self._growth.gained(fd, _TAIL)
+                if gained is not None:
+                    self._read(fd, gained)
         except FileNotFoundError:
             self._forget()
         except NotRegular as error:
@@ -122,7 +122,6 @@ class CheckpointLog:
         line = _line(_to_json(checkpoint, self._owner))
         self._last = line, checkpoint
         self._write(marks.lines(self._owner) + line + b"\n")
-        self._saved = Saved(checkpoint, marks)
 
     def renew(self, checkpoint: Checkpoint | None, marks: Marks) -> None:
         """Replace the file durably by one with that checkpoint, if any, and those marks alone.
@@ -147,12 +146,12 @@ class CheckpointLog:
 
         The caller holds the lock. Raises OSError.
         """
-        if self._identity is not None and self.is_long():
+        if self.is_long():
             self._replace(marks.lines(self._owner) + self._last[0] + b"\n")
-            self._saved = self._saved._replace(marks=marks)
 
     def _forget(self) -> None:
-        self._identity, self._saved, self._last = None, Saved(), (b"", None)
+        self._growth.forget()
+        self._saved, self._last, self._marks_size = Saved(), (b"", None), 0
 
     def _write(self, text: bytes) -> None:
         try:
@@ -160,7 +159,6 @@ class CheckpointLog:
                 if size_of(fd) <= _LONGEST_LOG:
                     # What a crash left of a line before ends here.
                     write_whole(fd, b"\n" + text)
-                    self._remember(fd)
                     return
         except FileNotFoundError:
             pass
@@ -171,42 +169,43 @@ class CheckpointLog:
         with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
             write_whole(fd, text)
             os.replace(temporary, self.path)
-            self._remember(fd)
 
-    def _remember(self, fd: int) -> None:
-        self._identity = identity_of(os.fstat(fd))
-        self._marks_size = 0
+    def _read(self, fd: int, gained: Gained) -> None:
+        """Take what the open file gained. Raises OSError."""
+        if not gained.is_more:
+            self._saved, self._marks_size = Saved(), 0
+        if self._growth.size > _LONGEST:
+            self._saved = Saved(unusable=f"longer than {_LONGEST} bytes")
+            return
+        self._take(gained.lines)
+        if self._saved.checkpoint is None and not gained.is_more and self._growth.size > _TAIL:
+            self._take(os.pread(fd, self._growth.size, 0).split(b"\n"))
 
-    def _read(self, fd: int, size: int) -> Saved:
-        """What an open file of `size` bytes says. Raises OSError."""
-        if size > _LONGEST:
-            return Saved(unusable=f"longer than {_LONGEST} bytes")
-        saved = self._read_from(fd, size, max(0, size - _TAIL))
-        if saved.checkpoint is None and size > _TAIL:
-            saved = self._read_from(fd, size, 0)
-        return saved
-
-    def _read_from(self, fd: int, size: int, start: int) -> Saved:
-        data = os.pread(fd, size - start, start)
-        lines = data.split(b"\n")
-        marks = marks_in(lines, self._owner)
+    def _take(self, lines: list[bytes]) -> None:
+        """Take the last good checkpoint among lines, and the highest marks."""
+        marks, before = marks_in(lines, self._owner).merged(self._saved.marks), self._saved.checkpoint
         behind = 0
         for line in reversed(lines):
             body = _checked_body(line) if line.startswith(_HEAD) else None
-            if body is not None:
-                checkpoint = self._parsed(line, body)
-                if checkpoint is None:
-                    return Saved(None, marks, "its last good line is no checkpoint")
-                self._last, self._marks_size = (line, checkpoint), behind
-                if not checkpoint.is_outdated:
-                    marks = marks.merged(Marks(ledger=checkpoint.mark()))
-                elif _has_holds(body):
-                    marks = marks.merged(Marks(holds=HoldsMark(size=1)))
-                return Saved(checkpoint, marks)
-            behind += len(line) + 1
-        self._last, self._marks_size = (b"", None), size
-        is_checkpoint = not all(map(_may_be_mark, lines))
-        return Saved(None, marks, "no line has a valid checksum" if is_checkpoint else None)
+            if body is None:
+                behind += len(line) + 1
+                continue
+            checkpoint = self._parsed(line, body)
+            if checkpoint is None:
+                self._saved = Saved(None, marks, "its last good line is no checkpoint")
+                return
+            self._last, self._marks_size = (line, checkpoint), behind
+            if not checkpoint.is_outdated:
+                marks = marks.merged(Marks(ledger=checkpoint.mark()))
+            elif _has_holds(body):
+                marks = marks.merged(Marks(holds=HoldsMark(size=1)))
+            self._saved = Saved(checkpoint, marks)
+            return
+        self._marks_size += behind
+        unusable = None
+        if before is None and not all(map(_may_be_mark, lines)):
+            unusable = "no line has a valid checksum"
+        self._saved = Saved(before, marks, unusable)
 
     def _parsed(self, line: bytes, body: bytes) -> Checkpoint | None:
         known, checkpoint = self._last
@@ -233,7 +232,7 @@ def _copied(checkpoint: Checkpoint) -> Checkpoint:
 
 def _line(found: dict[str, object]) -> bytes:
     """The line of a checkpoint, without its newline."""
-    body = json.dumps(found, separators=(",", ":")).encode("ascii")
+    body = _ENCODER.encode(found).encode("ascii")
     return b'%s%d,"checkpoint":%s}' % (_HEAD, crc32(body), body)
 
 

@@ -192,6 +192,20 @@ class Ledger:
         with suppress(OSError):
             self.checkpoint.save(fresh, marks.holds)
             self.marks.append(Marks(fresh.mark(), marks.holds))
+            self.cut_marks()
+
+    def cut_marks(self) -> None:
+        """Keep the logs of marks short. The journal is synced first, so that the mark that is kept covers
+        every mark that another process may be about to append.
+
+        The caller holds the lock and has read the journal, which must be sound. Raises OSError.
+        """
+        if self.marks.is_long() or self.checkpoint.is_long():
+            with suppress(FileNotFoundError), opened(self.holds.path, os.O_RDONLY) as fd:
+                os.fsync(fd)
+            marks = self.all_marks().highest().merged(Marks(holds=self.holds.mark()))
+            self.marks.cut(marks)
+            self.checkpoint.cut(marks)
 
     def require_whole(self, fd: int, saved: Saved, all_marks: AllMarks) -> None:
         """Raise NotALedger if the open ledger is not the one of its checkpoint and marks, or shorter."""

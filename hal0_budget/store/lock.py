@@ -40,7 +40,8 @@ class Lock:
         self.second_name = path.with_name(f".{path.name}.link")
         # Seconds, the last time that it was not free.
         self._waited = 0.0
-        self._fd = -1
+        # Device and inode of the file that is held.
+        self._held = (0, 0)
 
     @contextmanager
     def held(self, timeout: float) -> Iterator[None]:
@@ -51,22 +52,20 @@ class Lock:
             with self._opened() as fd:
                 self._wait_for(fd, deadline, timeout)
                 if self._is_the_one(fd):
-                    self._fd = fd
                     try:
                         yield
                     finally:
-                        self._fd = -1
                         # Closing is not enough if a process was forked since: it has a copy of the file.
                         fcntl.flock(fd, fcntl.LOCK_UN)
                     return
 
     def require_named(self) -> None:
         """Check that the held lock file still has a name. Raises LockTimeout if both were removed."""
-        if not (_names(self.path, self._fd) or _names(self.second_name, self._fd)):
+        if self._held not in (_file_at(self.path), _file_at(self.second_name)):
             raise LockTimeout(f"{self.path}: the lock file was removed while it was held; try again")
 
     def _opened(self) -> opened:
-        if not os.path.lexists(self.path):
+        if _file_at(self.path) is None:
             # Removed, possibly while it is held: the second name leads to the same file.
             with suppress(OSError):
                 os.link(self.second_name, self.path, follow_symlinks=False)
@@ -77,14 +76,16 @@ class Lock:
 
         If the two names lead to different files, the second name counts: the other one was put there later.
         """
-        if not _names(self.path, fd):
+        status = os.fstat(fd)
+        self._held = status.st_dev, status.st_ino
+        if _file_at(self.path) != self._held:
             return False
-        if _names(self.second_name, fd):
+        if _file_at(self.second_name) == self._held:
             return True
         # Refused if the name is taken, or by a file system without hard links.
         with suppress(OSError):
             os.link(self.path, self.second_name, follow_symlinks=False)
-        return _names(self.second_name, fd) or not self._is_restored()
+        return _file_at(self.second_name) == self._held or not self._is_restored()
 
     def _is_restored(self) -> bool:
         """Replace the lock file by the file of the second name; False if that is not possible, because
@@ -137,11 +138,10 @@ def _taken(fd: int) -> bool:
     return True
 
 
-def _names(path: Path, fd: int) -> bool:
-    """Whether `path` names the open file: a lock file that was removed locks nobody out."""
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Device and inode of the file that `path` names; None if there is none."""
     try:
-        named = os.stat(path, follow_symlinks=False)
+        status = os.lstat(path)
     except OSError:
-        return False
-    held = os.fstat(fd)
-    return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
+        return None
+    return status.st_dev, status.st_ino

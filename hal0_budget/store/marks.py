@@ -18,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from hal0_budget.store.durable import NotRegular, identity_of, opened, size_of, write_whole
+from hal0_budget.store.durable import NotRegular, opened, size_of, write_whole
+from hal0_budget.store.growth import Growth
 
 # A mark takes about 80 bytes; a longer log is cut down to the highest marks.
 LONGEST_LOG = 8 * 1024
@@ -134,20 +135,20 @@ class MarkLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._owner = owner_of(path)
-        self._identity: tuple[int, int, int, int] | None = None
+        self._growth = Growth()
         self._marks = Marks()
 
     def read(self) -> Marks:
         """The highest marks; none where the file is missing or no regular file. Raises OSError."""
         try:
             with opened(self.path, os.O_RDONLY) as fd:
-                identity = identity_of(os.fstat(fd))
-                if identity != self._identity:
-                    data = os.pread(fd, _READ, max(0, identity[2] - _READ))
-                    self._marks = marks_in(data.split(b"\n"), self._owner)
-                    self._identity = identity
+                gained = self._growth.gained(fd, _READ)
         except (FileNotFoundError, NotRegular):
+            self._growth.forget()
             return Marks()
+        if gained is not None:
+            marks = marks_in(gained.lines, self._owner)
+            self._marks = self._marks.merged(marks) if gained.is_more else marks
         return self._marks
 
     def append(self, marks: Marks) -> None:
@@ -157,7 +158,7 @@ class MarkLog:
 
     def is_long(self) -> bool:
         """Whether the log, as it was last read, is long enough to be cut."""
-        return self._identity is not None and self._identity[2] > LONGEST_LOG
+        return self._growth.size > LONGEST_LOG
 
     def cut(self, marks: Marks) -> None:
         """Keep only `marks` where the log is long.

@@ -66,7 +66,8 @@ class Writer:
         if ledger.cache is None:
             ledger.cache = Cache(ledger.dir / CACHE)
         self._cache = ledger.cache
-        self._epoch = ledger.marks.read().ledger.epoch
+        self._mark_before = ledger.marks.read().ledger
+        self._epoch = self._mark_before.epoch
         self._finder = RowFinder(ledger.path, self._cache, self._epoch)
         stack.callback(self._finder.close)
         self._is_behind = False
@@ -143,7 +144,8 @@ class Writer:
             self._mark(self.holds.mark())
         else:
             self._unsynced = fd, self.holds.mark()
-            self._cut_marks(fd)
+            with suppress(OSError):
+                self._ledger.cut_marks()
 
     def sync_holds(self) -> None:
         """Make the opened hold durable after the lock is released, so that concurrent fsyncs coalesce
@@ -179,22 +181,9 @@ class Writer:
         with suppress(OSError):
             self._ledger.checkpoint.append_mark(marks)
 
-    def _cut_marks(self, fd: int) -> None:
-        """Keep the logs of marks short. The journal, open as `fd`, is synced first if one of them is long, so
-        that the mark that is kept covers every mark that another process may be about to append.
-        """
-        log, checkpoint = self._ledger.marks, self._ledger.checkpoint
-        if log.is_long() or checkpoint.is_long():
-            os.fsync(fd)
-            saved = checkpoint.load()
-            marks = saved.marks.merged(log.read()).merged(Marks(holds=self.holds.mark()))
-            with suppress(OSError):
-                log.cut(marks)
-                checkpoint.cut(marks)
-
     def _write_again(self, fd: int, size: int) -> None:
         """Write again what no fsync is known to cover: the fsync of an earlier command may have failed."""
-        start = self._ledger.marks.read().ledger.size
+        start = max(self._mark_before.size, self._synced)
         if start < size:
             rewrite(self._ledger.path, fd, max(start, size - _MOST_REWRITTEN), size)
 

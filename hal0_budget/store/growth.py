@@ -1,0 +1,61 @@
+"""Reading what a log gained since it was read last."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from hal0_budget.store.durable import identity_of
+
+# So many bytes before the place where reading goes on must be what they were.
+_GUARD = 64
+
+
+class Gained(NamedTuple):
+    """Lines of a log, the last one possibly without its end; whether they follow what was read before."""
+
+    lines: list[bytes]
+    is_more: bool
+
+
+class Growth:
+    """How far a log was read. It may be appended to, cut short or replaced."""
+
+    def __init__(self) -> None:
+        self._identity: tuple[int, int, int, int] | None = None
+        self._end = 0
+        self._guard = b""
+
+    @property
+    def size(self) -> int:
+        """The size of the log when it was read last, 0 before."""
+        return 0 if self._identity is None else self._identity[2]
+
+    def forget(self) -> None:
+        """Read the log from its beginning next time."""
+        self._identity = None
+
+    def gained(self, fd: int, most: int) -> Gained | None:
+        """What the open log gained, or its last `most` bytes if it is not the log that it was; None if
+        nothing has changed. Raises OSError.
+        """
+        identity = identity_of(os.fstat(fd))
+        before, self._identity = self._identity, None
+        if identity == before:
+            self._identity = before
+            return None
+        size, start = identity[2], self._end
+        data, is_more = b"", False
+        if before is not None and identity[:2] == before[:2] and size > before[2]:
+            guard = len(self._guard)
+            data = os.pread(fd, size - start + guard, start - guard)
+            is_more = data.startswith(self._guard)
+            data = data[guard:]
+        if not is_more:
+            start = max(0, size - most)
+            data = os.pread(fd, size - start, start)
+        whole = data[: data.rfind(b"\n") + 1]
+        self._end = start + len(whole)
+        self._guard = (self._guard + whole if is_more else whole)[-_GUARD:]
+        self._identity = identity
+        return Gained(data.split(b"\n"), is_more)
