@@ -17,7 +17,7 @@ from hal0_budget.results import Receipt
 from hal0_budget.store.durable import sync
 from hal0_budget.store.holds import Closing, Hold
 from hal0_budget.store.ledger import Reading
-from hal0_budget.store.rows import Row
+from hal0_budget.store.rows import Row, void_id
 from hal0_budget.store.writer import Writer
 
 
@@ -35,8 +35,6 @@ class Books:
         Nothing is written unless all are valid. Raises InvalidCharge; Conflict where an id is on record
         with other facts, or a hold was resolved before.
         """
-        charges = tuple(charges)
-        self._writer.prefetch([charge.request_id for charge in charges if charge.request_id])
         receipts: list[Receipt] = []
         new: dict[str, Row] = {}
         closings: dict[str, Closing] = {}
@@ -117,7 +115,7 @@ class Books:
             )
         if found[0].voids is not None:
             raise Conflict(f"{request_id!r} is itself a void; charge what was wrongly voided again")
-        if self._writer.find(_void_id(request_id)):
+        if self._writer.find(void_id(request_id)):
             raise Conflict(f"{request_id!r} is voided already", request_id=request_id)
         row = _void(found[0], reason)
         self._append((row,))
@@ -139,7 +137,7 @@ class Books:
         for known in found:
             same = (known.cost_usd, known.model, known.surface) == (row.cost_usd, row.model, row.surface)
             if same and known.voids is None and (row.hold_id is None or known.hold_id == row.hold_id):
-                if self._writer.find(_void_id(row.request_id)):
+                if self._writer.find(void_id(row.request_id)):
                     raise Conflict(f"{row.request_id!r} is on record and voided", request_id=row.request_id)
                 return known
         if found:
@@ -169,7 +167,7 @@ class Books:
         if row.hold_id is None or row.cost_source == "unconfirmed":
             return ()
         booked = self._writer.find(_unconfirmed_id(row.hold_id))
-        if not booked or self._writer.find(_void_id(booked[0].request_id)):
+        if not booked or self._writer.find(void_id(booked[0].request_id)):
             return ()
         return (_void(booked[0], f"the call did cost {dollars(row.cost_usd)}"),)
 
@@ -194,14 +192,14 @@ def _unconfirmed(hold: Hold, persona: str) -> Row:
 
 def _void(row: Row, reason: str) -> Row:
     """The row that takes `row` back: its source, too, so that what it counted as comes out right."""
-    void_id, cost = _void_id(row.request_id), negative(row.cost_usd)
+    voiding, cost = void_id(row.request_id), negative(row.cost_usd)
     return Row(
         row.ts,
         row.persona_id,
         row.surface,
         row.model,
         cost,
-        void_id,
+        voiding,
         row.cost_source,
         None,
         row.request_id,
@@ -211,7 +209,3 @@ def _void(row: Row, reason: str) -> Row:
 
 def _unconfirmed_id(hold_id: str) -> str:
     return f"unconfirmed:{hold_id}"
-
-
-def _void_id(request_id: str) -> str:
-    return f"void:{request_id}"

@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 
 from hal0_budget.money import dollars, subtract
-from hal0_budget.store.cache import CACHE, Cache
 from hal0_budget.store.catch_up import catch_up
 from hal0_budget.store.checkpoint import CheckpointUnusable
 from hal0_budget.store.durable import opened, sync_dir, write_whole
@@ -77,13 +76,12 @@ def _rebuild(ledger: Ledger, now: datetime) -> Iterator[str]:
         mark = None
     if path.exists():
         path.replace(path.with_name(f"{path.name}.bak"))
-    cache = Cache(ledger.dir / CACHE)
-    cache.discard()
+    ledger.cache().discard()
     reading, fresh = ledger.look(now)
     if fresh is not None:
         ledger.keep(fresh)
         with opened(ledger.path, os.O_RDONLY) as fd:
-            catch_up(cache, fd, EPOCH)
+            catch_up(ledger.cache(), fd, EPOCH)
     lifetime = reading.tally.lifetime
     yield f"{ledger.path}: counted afresh: {reading.tally.rows} rows, {dollars(lifetime)}"
     if mark is not None and mark.tally.lifetime > lifetime:

@@ -34,6 +34,7 @@ BLOCK = 256 * 1024
 LEDGER = "spend.jsonl"
 CHECKPOINT = "spend.checkpoint"
 HOLDS = "spend.holds"
+CACHE = "spend.cache"
 
 
 # Told how many bytes of a file were read, and how many it has.
@@ -85,8 +86,7 @@ class Ledger:
         self.dir = spend_dir
         self.path = spend_dir / LEDGER
         self.checkpoint = CheckpointLog(spend_dir / CHECKPOINT)
-        # Opened by what looks request ids up, and kept: the gate does without.
-        self.cache: Cache | None = None
+        self._cache: Cache | None = None
         self.lock = Lock(spend_dir / LOCK)
         self.holds = Holds(spend_dir / HOLDS)
 
@@ -106,6 +106,15 @@ class Ledger:
                 if self.holds.position == seen:
                     self._save_if_newer(fresh)
         return reading
+
+    def cache(self) -> Cache:
+        """The cache beside the ledger, kept open for the next look-up."""
+        if self._cache is None:
+            # The gate does without, and so do most charges.
+            from hal0_budget.store.cache import Cache
+
+            self._cache = Cache(self.dir / CACHE)
+        return self._cache
 
     def open_holds(self, now: datetime) -> tuple[Hold, ...]:
         """The holds that count at `now`, oldest first. Raises OSError."""

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from hal0_budget.store.cache import Cache, CacheUnavailable, CacheUnusable
-from hal0_budget.store.catch_up import STEP
 from hal0_budget.store.durable import opened, size_of
 from hal0_budget.store.ledger import BLOCK
 from hal0_budget.store.rows import Row, Unreadable, lines_and_ids, parse_row
-from hal0_budget.store.segments import hash_of, places
+from hal0_budget.store.trail import LENGTH
+
+if TYPE_CHECKING:
+    from hal0_budget.store.cache import Cache
+
+# A ledger that is no longer is scanned at once.
+SCANNED = LENGTH
 
 # As much as fits into a processor's cache, which halves the time of a scan.
 _BUFFER = 1024 * 1024
@@ -55,7 +59,7 @@ class RowFinder:
     May be asked before the lock is held: what the ledger gains after that is looked at when asked again.
     """
 
-    def __init__(self, path: Path, cache: Cache, epoch: int) -> None:
+    def __init__(self, path: Path, cache: Callable[[], Cache], epoch: int) -> None:
         self._path = path
         self._cache = cache
         self._epoch = epoch
@@ -127,23 +131,15 @@ class RowFinder:
 
     def _ask_cache(self, fd: int, request_ids: list[str]) -> None:
         """Note what the cache knows of request ids. Where it is of no use, nothing is known."""
+        found: dict[str, list[int]] = {}
         self.covered = 0
-        found: dict[int, list[int]] = {}
-        # What a scan takes no time for needs no cache.
-        if size_of(fd) > STEP:
-            try:
-                with self._cache.reading() as parts:
-                    meta = parts.meta()
-                    if meta is not None and meta.matches(fd, self._epoch):
-                        found = places(parts, meta.segments, map(hash_of, request_ids))
-                        self.covered = meta.covered.size
-            except CacheUnusable:
-                self._cache.discard()
-                found.clear()
-            except CacheUnavailable:
-                pass
+        # What a scan takes no time for needs no cache, and the import of none.
+        if size_of(fd) > SCANNED:
+            from hal0_budget.store.segments import look_up
+
+            found, self.covered = look_up(self._cache(), fd, self._epoch, request_ids)
         for request_id in request_ids:
-            self._known[request_id] = _Known(found.get(hash_of(request_id), ()), self.covered)
+            self._known[request_id] = _Known(found.get(request_id, ()), self.covered)
 
 
 class _Scan:

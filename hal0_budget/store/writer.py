@@ -11,15 +11,17 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hal0_budget.errors import LedgerDamaged, WriteFailed
-from hal0_budget.store.cache import CACHE, Cache
-from hal0_budget.store.catch_up import SLICE, STEP, catch_up
 from hal0_budget.store.durable import NotRegular, opened, size_of, sync_dir, write_whole
 from hal0_budget.store.holds import Closing, Hold, Holds
 from hal0_budget.store.ledger import BLOCK, Ledger, Reading
-from hal0_budget.store.lookup import RowFinder
-from hal0_budget.store.rows import Row, seal_of
+from hal0_budget.store.rows import Row, seal_of, void_id
+from hal0_budget.store.trail import LENGTH
+
+if TYPE_CHECKING:
+    from hal0_budget.store.lookup import RowFinder
 
 # How long another writer may take to finish a row that looks torn.
 _TEAR_GRACE = 0.02
@@ -29,14 +31,25 @@ EPOCH = 0
 
 
 @contextmanager
-def writing(ledger: Ledger, now: datetime, lock_timeout: float) -> Iterator[Writer]:
+def writing(
+    ledger: Ledger, now: datetime, lock_timeout: float, request_ids: Collection[str] = ()
+) -> Iterator[Writer]:
     """A writer to the ledger, alone with it until the end.
 
+    Rows of `request_ids`, and what voids them, are looked for before the lock is taken: without a cache that
+    takes as long as to read the ledger.
     Raises LockTimeout; LedgerDamaged where what stands in the ledger's place is no file; OSError.
     """
     with ExitStack() as stack:
+        rows = None
+        if request_ids:
+            rows = _row_finder(stack, ledger)
+            # What is wrong is said to whoever has the lock.
+            with suppress(OSError):
+                rows.prefetch(request_ids)
+                rows.prefetch([void_id(each) for each in request_ids if rows.find(each)])
         with ledger.lock.held(lock_timeout):
-            writer = Writer(ledger, now, stack)
+            writer = Writer(ledger, now, stack, rows)
             try:
                 yield writer
             except NotRegular as error:
@@ -51,16 +64,12 @@ class Writer:
     Only `sync_holds` and `catch_up` come after that.
     """
 
-    def __init__(self, ledger: Ledger, now: datetime, stack: ExitStack) -> None:
+    def __init__(self, ledger: Ledger, now: datetime, stack: ExitStack, rows: RowFinder | None) -> None:
         self._ledger = ledger
         self._now = now
         self._stack = stack
         self._unsynced: int | None = None
-        if ledger.cache is None:
-            ledger.cache = Cache(ledger.dir / CACHE)
-        self._cache = ledger.cache
-        self._finder = RowFinder(ledger.path, self._cache, EPOCH)
-        stack.callback(self._finder.close)
+        self._rows = rows
         self._is_behind = False
 
     @property
@@ -80,11 +89,9 @@ class Writer:
 
     def find(self, request_id: str) -> list[Row]:
         """Every row on record with that request id, newest first. Raises OSError."""
-        return [found.row for found in self._finder.find(request_id)]
-
-    def prefetch(self, request_ids: Collection[str]) -> None:
-        """Look many request ids up at once, for `find`. Raises OSError."""
-        self._finder.prefetch(request_ids)
+        if self._rows is None:
+            self._rows = _row_finder(self._stack, self._ledger)
+        return [found.row for found in self._rows.find(request_id)]
 
     def append(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
         """Record rows with one write, all or none, and close the holds that they settle.
@@ -135,15 +142,17 @@ class Writer:
 
         Not to one that is damaged: what the cache knows of its lines tells what was lost.
         """
-        covered = self._finder.covered
-        is_behind = before // STEP < after // STEP if covered is None else after - covered > STEP
+        covered = self._rows.covered if self._rows is not None else None
+        is_behind = before // LENGTH < after // LENGTH if covered is None else after - covered > LENGTH
         self._is_behind = is_behind and reading.damage is None
 
     def catch_up(self) -> None:
         """Cover a part of what the cache does not cover yet, once others have the lock."""
         if self._is_behind:
+            from hal0_budget.store.catch_up import SLICE, catch_up
+
             with suppress(OSError), opened(self._ledger.path, os.O_RDONLY) as fd:
-                catch_up(self._cache, fd, EPOCH, SLICE)
+                catch_up(self._ledger.cache(), fd, EPOCH, SLICE)
 
     def sync(self) -> None:
         """Make sure that what was found on record is on the disk, with its newline.
@@ -152,7 +161,7 @@ class Writer:
         """
         path = self._ledger.path
         with opened(path, os.O_RDWR | os.O_APPEND) as fd:
-            searched = self._finder.searched
+            searched = self._rows.searched if self._rows is not None else None
             if searched is not None and not os.path.samestat(searched, os.fstat(fd)):
                 raise WriteFailed(f"{path}: replaced while a row was looked for; nothing was acknowledged")
             if seal := _seal(fd):
@@ -160,6 +169,15 @@ class Writer:
             os.fsync(fd)
             if not _is_named(path, fd):
                 raise WriteFailed(f"{path}: replaced while it was synced; nothing was acknowledged")
+
+
+def _row_finder(stack: ExitStack, ledger: Ledger) -> RowFinder:
+    # A charge whose id is made just now needs none.
+    from hal0_budget.store.lookup import RowFinder
+
+    rows = RowFinder(ledger.path, ledger.cache, EPOCH)
+    stack.callback(rows.close)
+    return rows
 
 
 def _write_rows(path: Path, fd: int, seal: bytes, rows: bytes) -> None:
