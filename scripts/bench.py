@@ -22,6 +22,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
+from string import ascii_letters
 
 from hal0_budget import Account, Home, init, simulate
 from hal0_budget.store.catch_up import catch_up
@@ -121,7 +122,8 @@ def request_ids(roots: dict[int, Path]) -> None:
     numbers = count()
 
     def charge(rows: int) -> None:
-        new = f"gen-{os.getpid():08x}{next(numbers):08x}"
+        # As OpenRouter writes them.
+        new = f"gen-{1_760_000_000 + next(numbers)}-{''.join(random.choices(ascii_letters, k=20))}"
         charged = ("charge", "--root", str(roots[rows]), "hermes", "--cost", "0", "--model", "m")
         process(COMMAND, *charged, "--request-id", new)()
 
@@ -178,7 +180,8 @@ def lock_while_building(root: Path) -> None:
     lock = Home(root).spend_dir("hermes") / "spend.lock"
     lock.with_name(CACHE).unlink(missing_ok=True)
     script = (
-        "import sys\nfrom decimal import Decimal\nfrom pathlib import Path\nfrom hal0_budget import Account, Home\n"
+        "import sys\nfrom decimal import Decimal\nfrom pathlib import Path\n"
+        "from hal0_budget import Account, Home\n"
         "account = Account(Home(Path(sys.argv[1])), 'hermes')\n"
         "for number in range(60):\n"
         "    account.charge(Decimal(0), model='m', request_id=f'lock-{number}')"
