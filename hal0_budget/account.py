@@ -7,7 +7,7 @@ raises a `BudgetError` of `hal0_budget.errors` where it cannot answer; none gues
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -155,9 +155,16 @@ class Account:
 
         Raises as `charge` does.
         """
+        charges = tuple(charges)
+        # Anything may be given; what is no text is refused when it is made a row of.
+        ids = [
+            charge.request_id
+            for charge in charges
+            if charge.request_id and isinstance(charge.request_id, str)
+        ]
         with _os_errors():
             self._require_persona()
-            with self._recording() as books:
+            with self._recording(ids) as books:
                 return books.record(charges)
 
     def release(self, hold_id: str) -> Hold:
@@ -176,7 +183,7 @@ class Account:
         checked_text("reason", reason)
         with _os_errors():
             self._require_persona()
-            with self._recording() as books:
+            with self._recording((request_id,)) as books:
                 return books.void(request_id, reason)
 
     def holds(self) -> tuple[Hold, ...]:
@@ -244,12 +251,12 @@ class Account:
             raise self.home.not_found(self.persona)
 
     @contextmanager
-    def _recording(self) -> Iterator[Books]:
+    def _recording(self, request_ids: Collection[str] = ()) -> Iterator[Books]:
         # Only commands that record need these modules, and the gate runs more often.
         from hal0_budget.books import Books
         from hal0_budget.store.writer import writing
 
-        with writing(self._ledger, self.clock, self.lock_timeout) as writer:
+        with writing(self._ledger, self.clock, self.lock_timeout, request_ids) as writer:
             yield Books(writer, self.persona)
 
     def _read(self) -> PersonaFile:

@@ -17,12 +17,12 @@ from typing import Literal, NamedTuple
 
 from hal0_budget.errors import BudgetError
 from hal0_budget.money import dollars
-from hal0_budget.store.cache import CACHE, Cache
+from hal0_budget.store.cache import Cache
 from hal0_budget.store.cache_audit import CacheAudit
 from hal0_budget.store.checkpoint import Saved
 from hal0_budget.store.durable import NotRegular, opened
 from hal0_budget.store.layout import Home
-from hal0_budget.store.ledger import BLOCK, CHECKPOINT, HOLDS, Ledger, NotALedger, scan
+from hal0_budget.store.ledger import BLOCK, CACHE, CHECKPOINT, HOLDS, Ledger, NotALedger, scan
 from hal0_budget.store.marks import AllMarks
 from hal0_budget.store.persona_file import read_persona
 from hal0_budget.store.rows import TORN_MARK, Unreadable, lines_and_ids, parse_row

@@ -15,7 +15,7 @@ from hal0_budget.money import dollars, negative, subtract
 from hal0_budget.results import Receipt
 from hal0_budget.store.hold_format import Closing, Hold
 from hal0_budget.store.ledger import Reading
-from hal0_budget.store.rows import Row
+from hal0_budget.store.rows import Row, void_id
 from hal0_budget.store.writer import Writer
 
 
@@ -33,8 +33,6 @@ class Books:
         Nothing is written unless all are valid. Raises InvalidCharge; Conflict where an id is on record
         with other facts, or a hold was resolved before.
         """
-        charges = tuple(charges)
-        self._writer.prefetch([charge.request_id for charge in charges if charge.request_id])
         receipts: list[Receipt] = []
         new: dict[str, Row] = {}
         closings: dict[str, Closing] = {}
@@ -207,7 +205,7 @@ class Books:
 
     def _is_voided(self, request_id: str) -> bool:
         """Whether a row takes that one back. Another row may have the id of a void by chance."""
-        return any(row.voids == request_id for row in self._writer.find(_void_id(request_id)))
+        return any(row.voids == request_id for row in self._writer.find(void_id(request_id)))
 
     def _resolved(self, hold_id: str) -> Conflict | HoldNotFound:
         closing = self._writer.holds.closed.get(hold_id)
@@ -245,14 +243,14 @@ def _unconfirmed(hold: Hold, persona: str) -> Row:
 
 def _void(row: Row, reason: str) -> Row:
     """The row that takes `row` back: its source, too, so that what it counted as comes out right."""
-    void_id, cost = _void_id(row.request_id), negative(row.cost_usd)
+    voiding, cost = void_id(row.request_id), negative(row.cost_usd)
     return Row(
         row.ts,
         row.persona_id,
         row.surface,
         row.model,
         cost,
-        void_id,
+        voiding,
         row.cost_source,
         None,
         row.request_id,
@@ -262,7 +260,3 @@ def _void(row: Row, reason: str) -> Row:
 
 def _unconfirmed_id(hold_id: str) -> str:
     return f"unconfirmed:{hold_id}"
-
-
-def _void_id(request_id: str) -> str:
-    return f"void:{request_id}"

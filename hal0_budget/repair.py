@@ -18,7 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from hal0_budget.money import ZERO, dollars, subtract
-from hal0_budget.store.cache import CACHE, FORMER, Cache
+from hal0_budget.store.cache import FORMER
 from hal0_budget.store.durable import opened, replace, size_of, sync, sync_dir, write_whole
 from hal0_budget.store.hold_format import Closing
 from hal0_budget.store.layout import Home
@@ -136,7 +136,7 @@ def _rebuild(ledger: Ledger, now: datetime, epoch: int) -> Iterator[str]:
     path, before = ledger.checkpoint.path, ledger.checkpoint.load().checkpoint
     with suppress(FileNotFoundError), opened(path, os.O_RDONLY) as fd:
         replace(path.with_name(f"{path.name}.bak"), b"".join(_blocks(fd)))
-    Cache(ledger.dir / CACHE).discard()
+    ledger.cache().discard()
     for name in FORMER:
         ledger.dir.joinpath(name).unlink(missing_ok=True)
     found = ledger.recount(now)

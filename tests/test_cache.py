@@ -24,9 +24,10 @@ from hal0_budget.audit import audit
 from hal0_budget.repair import repair
 from hal0_budget.store import lookup
 from hal0_budget.store.cache import Cache, CacheUnavailable
-from hal0_budget.store.catch_up import SLICE, STEP, catch_up
+from hal0_budget.store.catch_up import SLICE, catch_up
 from hal0_budget.store.lookup import RowFinder
 from hal0_budget.store.segments import hash_of
+from hal0_budget.store.trail import LENGTH
 from tests.conftest import NOON, Cli, Proof
 
 COST = Decimal("0.25")
@@ -87,12 +88,12 @@ def test_charges_build_the_cache_in_slices_and_every_id_is_known(home: Home, led
     account = Account(home, "hermes", clock=lambda: NOON)
     for number in range(len(DATA) // SLICE + 2):
         account.charge(COST, model="m", request_id=f"new{number}")
-        assert covered(cache) >= min(len(DATA), SLICE * (number + 1)) - STEP
+        assert covered(cache) >= min(len(DATA), SLICE * (number + 1)) - LENGTH
     assert cache.stat().st_mode & 0o7 == 0
     assert all(retry(home, number) for number in range(0, ROWS, 501))
     with mock.patch.object(lookup._Scan, "run", side_effect=lambda begin: begin) as scans:
         assert retry(home, 17)
-    assert min(call.args[0] for call in scans.call_args_list) >= len(DATA) - STEP
+    assert min(call.args[0] for call in scans.call_args_list) >= len(DATA) - LENGTH
 
 
 def test_small_ledger_has_no_cache(cli: Cli, ledger: Path) -> None:
@@ -283,13 +284,13 @@ def test_verify_names_a_changed_line_that_the_cache_covers(cli: Cli, ledger: Pat
 def test_cache_of_another_epoch_is_not_used(ledger: Path, cache: Path) -> None:
     with closing(Cache(cache)) as opened:
         for epoch, is_covered in ((0, len(DATA)), (1, 0)):
-            finder = RowFinder(ledger, opened, epoch)
+            finder = RowFinder(ledger, lambda: opened, epoch)
             assert [found.row for found in finder.find(f"gen-{5:016x}")] == [row(5)]
             assert finder.covered == is_covered
             finder.close()
         with ledger.open("rb") as file:
             catch_up(opened, file.fileno(), 1)
-        finder = RowFinder(ledger, opened, 1)
+        finder = RowFinder(ledger, lambda: opened, 1)
         finder.find("x")
         assert finder.covered == len(DATA)
         finder.close()
@@ -345,6 +346,29 @@ def test_lock_is_free_while_the_cache_is_built(home: Home, cli: Cli, ledger: Pat
     builder.join()
     assert done
     assert covered(ledger.with_name("spend.cache")) >= len(lines(rows))
+
+
+def test_ledger_is_scanned_before_the_lock_is_taken(home: Home, ledger: Path) -> None:
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    ledger.write_bytes(DATA)
+    account = Account(home, "hermes", clock=lambda: NOON)
+    account.show()
+    scanned = []
+
+    def run(scan: lookup._Scan, begin: int) -> int:
+        with ledger.with_name("spend.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                scanned.append(ledger.stat().st_size - begin)
+        return right(scan, begin)
+
+    right = lookup._Scan.run
+    with mock.patch.object(lookup._Scan, "run", run):
+        account.charge(COST, model="m", request_id="new")
+        account.void(row(7).request_id, "wrong")
+    assert scanned
+    assert max(scanned) < LENGTH
 
 
 def test_growing_the_cache_never_takes_the_persona_lock(home: Home, ledger: Path) -> None:
@@ -454,7 +478,7 @@ def test_id_that_looks_like_something_else_is_found_and_nothing_else_for_it(
 ) -> None:
     ledger.parent.mkdir(parents=True, exist_ok=True)
     ledger.write_bytes(DATA)
-    finder = RowFinder(ledger, Cache(ledger.with_name("spend.cache")), 0)
+    finder = RowFinder(ledger, lambda: Cache(ledger.with_name("spend.cache")), 0)
     assert finder.find(request_id) == []
     with ledger.open("ab") as file:
         file.write(row(0)._replace(request_id=request_id).line())
@@ -471,7 +495,7 @@ def test_newest_row_of_an_id_comes_first_covered_or_not(ledger: Path) -> None:
     with ledger.open("ab") as file:
         file.write(same[2].line() + same[3].line()[:-1])
     with closing(Cache(ledger.with_name("spend.cache"))) as cache:
-        finder = RowFinder(ledger, cache, 0)
+        finder = RowFinder(ledger, lambda: cache, 0)
         assert [found.row for found in finder.find(same[0].request_id)] == same[::-1]
         finder.close()
 
@@ -485,7 +509,7 @@ def test_ids_with_the_same_checksum_are_told_apart_and_any_number_of_them_is_cov
     ledger.write_bytes(same * 3000 + other + lines(2000))
     build(ledger)
     with closing(Cache(ledger.with_name("spend.cache"))) as cache:
-        finder = RowFinder(ledger, cache, 0)
+        finder = RowFinder(ledger, lambda: cache, 0)
         assert len(finder.find("plumless")) == 3000
         assert len(finder.find("buckeroo")) == 1
         assert finder.covered == ledger.stat().st_size
@@ -498,13 +522,13 @@ def test_ids_are_looked_for_no_further_than_a_line_without_end(ledger: Path) -> 
     build(ledger)
     assert covered(ledger.with_name("spend.cache")) == len(lines(1000))
     with closing(Cache(ledger.with_name("spend.cache"))) as cache:
-        finder = RowFinder(ledger, cache, 0)
+        finder = RowFinder(ledger, lambda: cache, 0)
         assert len(finder.find(f"gen-{999:016x}")) == 1
         assert finder.find(f"gen-{5000:016x}") == []
         finder.close()
 
 
-@pytest.mark.parametrize("limit", [1, 1000, STEP, SLICE, None])
+@pytest.mark.parametrize("limit", [1, 1000, LENGTH, SLICE, None])
 def test_every_id_is_covered_in_slices_of_any_size(ledger: Path, limit: int | None) -> None:
     ledger.parent.mkdir(parents=True, exist_ok=True)
     rows = 30 if limit == 1 else 700
@@ -512,8 +536,8 @@ def test_every_id_is_covered_in_slices_of_any_size(ledger: Path, limit: int | No
     with closing(Cache(ledger.with_name("spend.cache"))) as cache, ledger.open("rb") as file:
         for _ in range(rows + 9):
             catch_up(cache, file.fileno(), 0, limit)
-        finder = RowFinder(ledger, cache, 0)
-        with mock.patch.object(lookup, "STEP", 0):
+        finder = RowFinder(ledger, lambda: cache, 0)
+        with mock.patch.object(lookup, "SCANNED", 0):
             assert all(len(finder.find(f"gen-{number:016x}")) == 1 for number in range(rows))
             assert not finder.find(f"gen-{rows:016x}")
         assert finder.covered == ledger.stat().st_size
@@ -527,7 +551,7 @@ def test_every_id_is_covered_in_slices_of_any_size(ledger: Path, limit: int | No
 def test_rows_that_are_appended_between_look_ups_are_found(ledger: Path) -> None:
     ledger.parent.mkdir(parents=True, exist_ok=True)
     ledger.write_bytes(DATA)
-    finder = RowFinder(ledger, Cache(ledger.with_name("spend.cache")), 0)
+    finder = RowFinder(ledger, lambda: Cache(ledger.with_name("spend.cache")), 0)
     finder.prefetch(["new", "newer"])
     with ledger.open("ab") as file:
         file.write(row(0)._replace(request_id="new").line()[:-1])

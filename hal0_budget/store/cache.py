@@ -25,7 +25,6 @@ from hal0_budget.store.durable import opened
 if TYPE_CHECKING:
     import sqlite3
 
-CACHE = "spend.cache"
 TABLES = ("meta", "ids", "lines", "days")
 
 # What versions before this one kept in its place.

@@ -14,10 +14,6 @@ from hal0_budget.store.cache_meta import Mark, Meta, Segment
 from hal0_budget.store.ledger import BLOCK
 from hal0_budget.store.rows import lines_and_ids
 from hal0_budget.store.segments import HIGHEST, hash_of, merged, write_segment
-from hal0_budget.store.trail import LENGTH
-
-# A ledger's last bytes that are scanned sooner than covered: a thousandth of a second.
-STEP = LENGTH
 
 # What one charge covers at most, and merges: some hundredths of a second.
 SLICE = 256 * 1024

@@ -18,7 +18,7 @@ from operator import itemgetter
 from typing import Any
 
 from hal0_budget.money import ZERO, add, plain, total
-from hal0_budget.store.cache import CACHE, Cache, CacheUnavailable, CacheUnusable, Parts, crc_of
+from hal0_budget.store.cache import Cache, CacheUnavailable, CacheUnusable, Parts, crc_of
 from hal0_budget.store.cache_meta import Mark
 from hal0_budget.store.catch_up import current
 from hal0_budget.store.durable import opened
@@ -51,7 +51,7 @@ def hourly_sums(ledger: Ledger, tally: Tally, epoch: int, tick: Tick) -> Sums:
     waiting. `tick` is told how many bytes of the ledger are done. Raises TooManySums; NotALedger where
     the rows do not come to what the tally says; OSError.
     """
-    cache = Cache(ledger.dir / CACHE)
+    cache = ledger.cache()
     with opened(ledger.path, os.O_RDONLY) as fd:
         sums, known = _load(cache, fd, epoch, tally.size)
         if known:

@@ -36,6 +36,7 @@ BLOCK = 256 * 1024
 LEDGER = "spend.jsonl"
 CHECKPOINT = "spend.checkpoint"
 HOLDS = "spend.holds"
+CACHE = "spend.cache"
 
 # Files that are only ever made from a ledger with rows. The first two are those of earlier versions.
 _DERIVED = ("spend.index", "spend.summary", "spend.cache")
@@ -97,8 +98,7 @@ class Ledger:
         self.persona = spend_dir.name
         self.path = spend_dir / LEDGER
         self.checkpoint = CheckpointLog(spend_dir / CHECKPOINT)
-        # Opened to look request ids up, and kept open; the gate never needs it.
-        self.cache: Cache | None = None
+        self._cache: Cache | None = None
         self.lock = Lock(spend_dir / LOCK)
         self.marks = MarkLog(spend_dir / LOCK)
         self.holds = Holds(spend_dir / HOLDS)
@@ -119,6 +119,15 @@ class Ledger:
                 if self.holds.position == seen and self.holds.damage is None:
                     self._save_if_newer(fresh, reading.marks)
         return reading
+
+    def cache(self) -> Cache:
+        """The cache beside the ledger, kept open for the next look-up."""
+        if self._cache is None:
+            # The gate does without, and so do most charges.
+            from hal0_budget.store.cache import Cache
+
+            self._cache = Cache(self.dir / CACHE)
+        return self._cache
 
     def open_holds(self, now: datetime) -> tuple[Hold, ...]:
         """The holds that count at `now`, oldest first. Raises OSError."""

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from hal0_budget.store.cache import Cache, CacheUnavailable, CacheUnusable
-from hal0_budget.store.catch_up import STEP
 from hal0_budget.store.durable import opened, size_of
 from hal0_budget.store.ledger import BLOCK
 from hal0_budget.store.rows import Row, Unreadable, lines_and_ids, parse_row
-from hal0_budget.store.segments import hash_of, places
+from hal0_budget.store.trail import LENGTH
+
+if TYPE_CHECKING:
+    from hal0_budget.store.cache import Cache
+
+# A ledger that is no longer is scanned at once.
+SCANNED = LENGTH
 
 # As much as fits into a processor's cache, which halves the time of a scan.
 _BUFFER = 1024 * 1024
@@ -30,6 +36,10 @@ _PLAIN_ID = re.compile(rb'"request_id"[ \t\r]*:[ \t\r]*"([^"\\]*)"')
 # For so many ids at once, and so many strings that look like the id and are not, one pass over all ids of
 # a block is faster than one for each.
 _FEW = 6
+
+
+# A shorter id without its quotes may be a part of others.
+_DISTINCT = 12
 
 
 class Found(NamedTuple):
@@ -55,7 +65,7 @@ class RowFinder:
     May be asked before the lock is held: what the ledger gains after that is looked at when asked again.
     """
 
-    def __init__(self, path: Path, cache: Cache, epoch: int) -> None:
+    def __init__(self, path: Path, cache: Callable[[], Cache], epoch: int) -> None:
         self._path = path
         self._cache = cache
         self._epoch = epoch
@@ -127,23 +137,15 @@ class RowFinder:
 
     def _ask_cache(self, fd: int, request_ids: list[str]) -> None:
         """Note what the cache knows of request ids. Where it is of no use, nothing is known."""
+        found: dict[str, list[int]] = {}
         self.covered = 0
-        found: dict[int, list[int]] = {}
-        # What a scan takes no time for needs no cache.
-        if size_of(fd) > STEP:
-            try:
-                with self._cache.reading() as parts:
-                    meta = parts.meta()
-                    if meta is not None and meta.matches(fd, self._epoch):
-                        found = places(parts, meta.segments, map(hash_of, request_ids))
-                        self.covered = meta.covered.size
-            except CacheUnusable:
-                self._cache.discard()
-                found.clear()
-            except CacheUnavailable:
-                pass
+        # What a scan takes no time for needs no cache, and the import of none.
+        if size_of(fd) > SCANNED:
+            from hal0_budget.store.segments import look_up
+
+            found, self.covered = look_up(self._cache(), fd, self._epoch, request_ids)
         for request_id in request_ids:
-            self._known[request_id] = _Known(found.get(hash_of(request_id), ()), self.covered)
+            self._known[request_id] = _Known(found.get(request_id, ()), self.covered)
 
 
 class _Scan:
@@ -154,6 +156,7 @@ class _Scan:
         self._texts = {each.encode("ascii"): each for each in request_ids if _PLAIN.fullmatch(each)}
         self.found: dict[str, set[int]] = {request_id: set() for request_id in request_ids}
         self._are_plain = len(self._texts) == len(self.found)
+        self._needles: dict[bytes, bytes] = {}
 
     def run(self, begin: int) -> int:
         """Look at the ledger from the byte `begin` on; the first byte that is to be looked at again.
@@ -194,8 +197,11 @@ class _Scan:
 
     def _search(self, buffer: bytearray, end: int, begin: int, text: bytes) -> bool:
         """Look for one text; False where it stands for other things as well, so that this takes long."""
-        quoted, misses, at = b'"%b"' % text, 0, 0
-        while (at := buffer.find(quoted, at, end)) >= 0:
+        needle = self._needles.get(text)
+        if needle is None:
+            needle = self._needles[text] = _fastest(buffer, text)
+        misses = at = 0
+        while (at := buffer.find(needle, at, end)) >= 0:
             line, at = buffer.rfind(b"\n", 0, at) + 1, buffer.find(b"\n", at, end)
             if not self._examine(begin + line, bytes(buffer[line:at])):
                 misses += 1
@@ -217,6 +223,24 @@ class _Scan:
                 self.found[request_id].add(byte)
                 return True
         return False
+
+
+def _fastest(buffer: bytearray, text: bytes) -> bytes:
+    """What to look for in lines like those of a buffer to find a text between quotes.
+
+    How fast Python searches depends on which characters are also common around: up to four times.
+    """
+    quoted = b'"%b"' % text
+    if len(buffer) < _BUFFER or len(text) < _DISTINCT:
+        return quoted
+    needles = (quoted, quoted[1:], quoted[:-1], text)
+    return min(needles, key=partial(_seconds, buffer))
+
+
+def _seconds(buffer: bytearray, needle: bytes) -> float:
+    start = time.perf_counter()
+    buffer.find(needle)
+    return time.perf_counter() - start
 
 
 def _end_of_lines(buffer: bytearray, count: int) -> int:

@@ -160,6 +160,11 @@ class Row(NamedTuple):
         ).encode("ascii")
 
 
+def void_id(request_id: str) -> str:
+    """The request id of the row that takes back the one with `request_id`."""
+    return f"void:{request_id}"
+
+
 def is_blank(line: bytes) -> bool:
     """Whether a line says nothing: it is blank, or a sealed tear."""
     return not line.strip() or line.endswith(TORN_MARK)

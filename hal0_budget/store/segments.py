@@ -16,7 +16,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from hal0_budget.store.cache import CacheUnusable, Parts
+from hal0_budget.store.cache import Cache, CacheUnavailable, CacheUnusable, Parts
 from hal0_budget.store.cache_meta import Segment
 
 HIGHEST = (1 << 32) - 1
@@ -46,6 +46,27 @@ def write_segment(parts: Parts, segment: Segment, records: list[int]) -> None:
     """Write a new segment; `records` may be in any order."""
     records.sort()
     _write(parts, segment.number, records, 0, HIGHEST)
+
+
+def look_up(
+    cache: Cache, ledger: int, epoch: int, request_ids: Sequence[str]
+) -> tuple[dict[str, list[int]], int]:
+    """Where rows with each request id may begin in the first bytes of an open ledger, and how many bytes
+    those are: none where the cache is of no use.
+    """
+    try:
+        with cache.reading() as parts:
+            meta = parts.meta()
+            if meta is None or not meta.matches(ledger, epoch):
+                return {}, 0
+            hashes = {request_id: hash_of(request_id) for request_id in request_ids}
+            found = places(parts, meta.segments, hashes.values())
+            return {request_id: found[each] for request_id, each in hashes.items()}, meta.covered.size
+    except CacheUnusable:
+        cache.discard()
+    except CacheUnavailable:
+        pass
+    return {}, 0
 
 
 def places(parts: Parts, segments: Iterable[Segment], hashes: Iterable[int]) -> dict[int, list[int]]:

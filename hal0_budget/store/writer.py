@@ -11,17 +11,19 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hal0_budget.errors import LedgerDamaged, WriteFailed
-from hal0_budget.store.cache import CACHE, Cache
-from hal0_budget.store.catch_up import SLICE, STEP, catch_up
 from hal0_budget.store.durable import NotRegular, fsync, opened, rewrite, size_of, sync_dirs, write_whole
 from hal0_budget.store.hold_format import Closing, Hold
 from hal0_budget.store.holds import Holds
 from hal0_budget.store.ledger import BLOCK, Ledger, Reading
-from hal0_budget.store.lookup import RowFinder
 from hal0_budget.store.marks import HoldsMark, Marks
-from hal0_budget.store.rows import Row, seal_of
+from hal0_budget.store.rows import Row, seal_of, void_id
+from hal0_budget.store.trail import LENGTH
+
+if TYPE_CHECKING:
+    from hal0_budget.store.lookup import RowFinder
 
 # How long another writer may take to finish a row that looks torn.
 _TEAR_GRACE = 0.02
@@ -35,14 +37,25 @@ _MOST_REWRITTEN = 4 * 1024 * 1024
 
 
 @contextmanager
-def writing(ledger: Ledger, clock: Callable[[], datetime], lock_timeout: float) -> Iterator[Writer]:
+def writing(
+    ledger: Ledger, clock: Callable[[], datetime], lock_timeout: float, request_ids: Collection[str] = ()
+) -> Iterator[Writer]:
     """A writer to the ledger, alone with it until the end. The clock is read once the lock is held.
 
+    Rows of `request_ids`, and what voids them, are looked for before the lock is taken: without a cache that
+    takes as long as to read the ledger.
     Raises LockTimeout; LedgerDamaged if the file at the ledger's path is no regular file; OSError.
     """
     with ExitStack() as stack:
+        rows = None
+        if request_ids:
+            rows = _row_finder(stack, ledger)
+            # If it fails, it fails again under the lock, where the failure is reported.
+            with suppress(OSError):
+                rows.prefetch(request_ids)
+                rows.prefetch([void_id(each) for each in request_ids if rows.find(each)])
         with ledger.lock.held(lock_timeout):
-            writer = Writer(ledger, clock(), stack)
+            writer = Writer(ledger, clock(), stack, rows)
             try:
                 yield writer
             except NotRegular as error:
@@ -58,18 +71,13 @@ class Writer:
     released.
     """
 
-    def __init__(self, ledger: Ledger, now: datetime, stack: ExitStack) -> None:
+    def __init__(self, ledger: Ledger, now: datetime, stack: ExitStack, rows: RowFinder | None) -> None:
         self.now = now
         self._ledger = ledger
         self._stack = stack
         self._unsynced: tuple[int, HoldsMark] | None = None
-        if ledger.cache is None:
-            ledger.cache = Cache(ledger.dir / CACHE)
-        self._cache = ledger.cache
+        self._rows = rows
         self._mark_before = ledger.marks.read().ledger
-        self._epoch = self._mark_before.epoch
-        self._finder = RowFinder(ledger.path, self._cache, self._epoch)
-        stack.callback(self._finder.close)
         self._is_behind = False
         # The first bytes of the ledger that an fsync of ours covers.
         self._synced = 0
@@ -91,11 +99,9 @@ class Writer:
 
     def find(self, request_id: str) -> list[Row]:
         """Every row on record with that request id, newest first. Raises OSError."""
-        return [found.row for found in self._finder.find(request_id)]
-
-    def prefetch(self, request_ids: Collection[str]) -> None:
-        """Look many request ids up at once, for `find`. Raises OSError."""
-        self._finder.prefetch(request_ids)
+        if self._rows is None:
+            self._rows = _row_finder(self._stack, self._ledger)
+        return [found.row for found in self._rows.find(request_id)]
 
     def append(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
         """Record rows with one write, all or none, and close the holds that they settle.
@@ -191,15 +197,17 @@ class Writer:
         """Note whether the cache is far behind the ledger. It is left as it is if the ledger is damaged: what
         it knows of the lines says what was lost.
         """
-        covered = self._finder.covered
-        is_behind = before // STEP < after // STEP if covered is None else after - covered > STEP
+        covered = self._rows.covered if self._rows is not None else None
+        is_behind = before // LENGTH < after // LENGTH if covered is None else after - covered > LENGTH
         self._is_behind = is_behind and reading.damage is None
 
     def catch_up(self) -> None:
         """Cover a part of what the cache does not cover yet, after the lock is released. Best effort."""
         if self._is_behind:
+            from hal0_budget.store.catch_up import SLICE, catch_up
+
             with suppress(OSError), opened(self._ledger.path, os.O_RDONLY) as fd:
-                catch_up(self._cache, fd, self._epoch, SLICE)
+                catch_up(self._ledger.cache(), fd, self._mark_before.epoch, SLICE)
 
     def sync(self) -> None:
         """Make sure that a row that was found on record is on the disk, with its newline.
@@ -209,7 +217,7 @@ class Writer:
         """
         path = self._ledger.path
         with opened(path, os.O_RDWR | os.O_APPEND) as fd:
-            searched = self._finder.searched
+            searched = self._rows.searched if self._rows is not None else None
             if searched is not None and not os.path.samestat(searched, os.fstat(fd)):
                 raise WriteFailed(f"{path}: replaced while a row was looked for; nothing was acknowledged")
             size = size_of(fd)
@@ -223,6 +231,15 @@ class Writer:
             self._synced = size
         with suppress(OSError):
             self.look()
+
+
+def _row_finder(stack: ExitStack, ledger: Ledger) -> RowFinder:
+    # A charge whose id was generated needs none.
+    from hal0_budget.store.lookup import RowFinder
+
+    rows = RowFinder(ledger.path, ledger.cache, ledger.marks.read().ledger.epoch)
+    stack.callback(rows.close)
+    return rows
 
 
 def _write_rows(path: Path, fd: int, seal: bytes, rows: bytes) -> None:
