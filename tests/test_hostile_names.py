@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -72,13 +72,15 @@ def names(request: pytest.FixtureRequest) -> list[str]:
 
 def said(monkeypatch: pytest.MonkeyPatch, show: Callable[[list[str]], object], names: list[str]) -> str:
     """What reaches stdout and stderr."""
-    data = io.BytesIO()
-    with monkeypatch.context() as patched:
-        stream = io.TextIOWrapper(data, encoding="utf-8")
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as stream,
+        monkeypatch.context() as patched,
+    ):
         patched.setattr(sys, "stdout", stream)
         patched.setattr(sys, "stderr", stream)
         show(names)
-    return data.getvalue().decode()
+        stream.seek(0)
+        return stream.read()
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
