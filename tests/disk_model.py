@@ -12,8 +12,8 @@ from dataclasses import replace as copied
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-# The files and folders of a state by their paths: the bytes of a file, None for a folder, and for a second
-# name of a file its first name.
+# The files and folders of a state by path: the bytes of a file, None for a folder, and for a second name of a
+# file its first name.
 Tree = Mapping[str, bytes | str | None]
 
 # How many bytes of each change persist; `ZEROS` where a file grew and its new bytes never came. A change that

@@ -187,16 +187,21 @@ def need_strace() -> None:
 
 
 def cases_of(story: Story, folder: Path, proof: Proof) -> list[Case]:
-    """The cases of a story; where there is no time for all, the plain ones, and of the others every nth."""
+    """The cases of a story, and where there is no time for all, every nth."""
     need_strace()
 
     def is_struck(call: str, number: int) -> bool:
         return proof.is_full or (call.startswith(FIRST) and number == 0)
 
     cases = list(Explorer(story, folder).cases(is_struck))
+    plain = [case for case in cases if case.is_plain]
     others = [case for case in cases if not case.is_plain]
-    most = proof.size(30, 300)
-    return [case for case in cases if case.is_plain] + others[:: len(others) // most + 1]
+    return every_nth(plain, proof.size(80, 600)) + every_nth(others, proof.size(20, 300))
+
+
+def every_nth(cases: list[Case], most: int) -> list[Case]:
+    """So many cases at most, spread evenly."""
+    return cases[:: (len(cases) - 1) // most + 1]
 
 
 def test_power_cut_loses_nothing_and_damages_nothing(
@@ -214,7 +219,7 @@ def test_installed_command_answers_after_a_power_cut(proof: Proof) -> None:
     (story,) = [story for story in STORIES if story.name == "charge of a hold"]
     with TemporaryDirectory(dir=MEMORY) as folder:
         cases = list(Explorer(story, Path(folder)).cases(lambda _call, _number: False))
-        some = cases[:: len(cases) // proof.size(4, 100) + 1]
+        some = every_nth(cases, proof.size(4, 100))
         for number, case in enumerate(some):
             disk = Path(folder) / f"state {number}"
             lay(case.tree, disk)
