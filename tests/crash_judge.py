@@ -48,7 +48,7 @@ def _done(_fd: int) -> None:
 
 def problems(case: Case) -> list[str]:
     """What the program gets wrong in a state: empty where all is well."""
-    with TemporaryDirectory(dir=MEMORY) as folder:
+    with TemporaryDirectory(prefix="power-cut-", dir=MEMORY) as folder:
         lay(case.tree, Path(folder) / "disk")
         judge = _Judge(case, Home(Path(folder) / "disk" / "agents"))
         try:

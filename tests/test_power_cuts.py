@@ -207,7 +207,7 @@ def every_nth(cases: list[Case], most: int) -> list[Case]:
 def test_power_cut_loses_nothing_and_damages_nothing(
     story: Story, judges: ProcessPoolExecutor, proof: Proof
 ) -> None:
-    with TemporaryDirectory(dir=MEMORY) as folder:
+    with TemporaryDirectory(prefix="power-cut-", dir=MEMORY) as folder:
         cases = cases_of(story, Path(folder), proof)
         found = [problem for some in judges.map(problems, cases, chunksize=20) for problem in some]
     assert not found, "\n".join([f"{len(found)} problems in {len(cases)} states", *found[:10]])
@@ -217,7 +217,7 @@ def test_power_cut_loses_nothing_and_damages_nothing(
 def test_installed_command_answers_after_a_power_cut(proof: Proof) -> None:
     need_strace()
     (story,) = [story for story in STORIES if story.name == "charge of a hold"]
-    with TemporaryDirectory(dir=MEMORY) as folder:
+    with TemporaryDirectory(prefix="power-cut-", dir=MEMORY) as folder:
         cases = list(Explorer(story, Path(folder)).cases(lambda _call, _number: False))
         some = every_nth(cases, proof.size(4, 100))
         for number, case in enumerate(some):
