@@ -72,9 +72,10 @@ def audit(home: Home, persona: str, now: datetime) -> Audit:
     Raises InvalidId, AgentUnknown, PersonaNotFound; OSError.
     """
     ledger = Ledger(home.spend_dir(persona))
+    found = [*_of_persona(home, persona)]
     saved = ledger.checkpoint.load()
     marks = AllMarks(ledger.marks.read(), saved.marks)
-    found = [*_of_persona(home, persona), *_of_holds(ledger, marks, now), *_leftovers(ledger)]
+    found += [*_of_holds(ledger, marks, now), *_leftovers(ledger)]
     if (damage := marks.damage()) is not None:
         found.append(_damage(ledger.path, damage))
     lines = rows = 0
@@ -92,9 +93,7 @@ def audit(home: Home, persona: str, now: datetime) -> Audit:
             found += _baseless(fd, ledger.path, reader.voids)
     except FileNotFoundError:
         if ledger.missing(saved, marks.highest()):
-            found.append(
-                _damage(ledger.path, "gone, and its checkpoint or another file says that there was one")
-            )
+            found.append(_damage(ledger.path, "gone, and its checkpoint says that there was one"))
     except NotRegular as error:
         found.append(_damage(ledger.path, str(error.strerror)))
     except NotALedger as error:

@@ -13,7 +13,7 @@ import tomli_w
 from hal0_budget.budget import Budget
 from hal0_budget.errors import PersonaChanged, PersonaMalformed, from_os_error
 from hal0_budget.salvage import salvage
-from hal0_budget.store.durable import identity_of, make_dirs, opened, replace
+from hal0_budget.store.durable import FOLDERS_ABOVE, identity_of, make_dirs, opened, replace, sync_dirs
 from hal0_budget.store.layout import Home
 from hal0_budget.store.lock import DEFAULT_TIMEOUT, Lock
 from hal0_budget.store.persona_file import MAX_BYTES, parse_document
@@ -50,6 +50,8 @@ def init(
     try:
         make_dirs(home.personas)
         make_dirs(home.agent_dir / "personas")
+        # An earlier command may have made them, and died before it synced them.
+        sync_dirs(home.personas, FOLDERS_ABOVE)
         done = []
         for persona in personas:
             with Lock(home.edit_lock(persona)).held(lock_timeout):

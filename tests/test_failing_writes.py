@@ -95,7 +95,9 @@ def test_error_at_any_write_or_sync_is_never_an_acknowledgement(
     trace, command = Trace(cli, home, tmp_path / "strace.log"), case.line.split()
     record = str(laid(home, case))
     # A file that is replaced is synced before it has its name.
-    written = str(home.personas / ".hermes.toml.new") if case.file == PERSONA else record
+    path = Path(record)
+    is_replaced = case.file == PERSONA or (case.file == HOLDS and not path.exists())
+    written = str(path.with_name(f".{path.name}.new")) if is_replaced else record
     start = state_of(home)
     with restored(home.root):
         assert trace(MUTATING, *command).returncode == 0

@@ -10,7 +10,7 @@ import pytest
 
 from hal0_budget import Account, Home, Row, report
 from hal0_budget.cli.report_chart import Chart, chart, chart_of, words_of
-from tests.conftest import NOON
+from tests.conftest import NOON, forget_marks
 
 
 def chart_with(
@@ -25,7 +25,7 @@ def chart_with(
         voids = "r" if usd.startswith("-") else None
         rows.append(Row(ts, "hermes", "s", "m", Decimal(usd), "id", voids=voids))
     path.write_bytes(b"".join(row.line() for row in rows))
-    path.with_name("spend.checkpoint").unlink(missing_ok=True)
+    forget_marks(path)
     if cap:
         Account(home, "hermes").set_budget({"daily_usd": Decimal(cap)})
     found = report(home, ["hermes"], clock=lambda: NOON, **options)  # type: ignore[arg-type]

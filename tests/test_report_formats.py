@@ -21,7 +21,7 @@ from hal0_budget.cli.render import printable
 from hal0_budget.cli.report import Format, text_of
 from hal0_budget.cli.report_text import width
 from hal0_budget.grouping import By
-from tests.conftest import NOON, Proof
+from tests.conftest import NOON, Proof, forget_marks
 from tests.test_hostile_text import SNIPPETS, assert_inert
 
 ALL: tuple[Format, ...] = ("plain", "table", "csv", "markdown", "html", "json")
@@ -60,7 +60,7 @@ def spent_on(home: Home, names: list[str]) -> Report:
         for number, name in enumerate(names)
     ]
     path.write_bytes(b"".join(row.line() for row in rows))
-    path.with_name("spend.checkpoint").unlink(missing_ok=True)
+    forget_marks(path)
     found = report(home, ["hermes"], by=BY, clock=lambda: NOON)
     assert len(found.groups) == len(names)
     return found

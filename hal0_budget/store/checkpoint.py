@@ -120,8 +120,8 @@ class CheckpointLog:
         """
         marks = self._saved.marks.merged(Marks(checkpoint.mark(), holds))
         line = _line(_to_json(checkpoint, self._owner))
-        self._last = line, checkpoint
-        self._write(marks.lines(self._owner) + line + b"\n")
+        if self._is_written(marks.lines(self._owner) + line + b"\n"):
+            self._saved, self._last, self._marks_size = Saved(checkpoint, marks), (line, checkpoint), 0
 
     def renew(self, checkpoint: Checkpoint | None, marks: Marks) -> None:
         """Replace the file durably by one with that checkpoint, if any, and those marks alone.
@@ -135,7 +135,11 @@ class CheckpointLog:
     def append_mark(self, marks: Marks) -> None:
         """Append marks. Needs no lock. Raises OSError."""
         with opened(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as fd:
-            write_whole(fd, b"\n" + marks.lines(self._owner))
+            text = b"\n" + marks.lines(self._owner)
+            write_whole(fd, text)
+            if self._growth.advance(fd, text):
+                self._saved = self._saved._replace(marks=self._saved.marks.merged(marks))
+                self._marks_size += len(text)
 
     def is_long(self) -> bool:
         """Whether there are many marks behind the last checkpoint, as the file was last read."""
@@ -153,16 +157,21 @@ class CheckpointLog:
         self._growth.forget()
         self._saved, self._last, self._marks_size = Saved(), (b"", None), 0
 
-    def _write(self, text: bytes) -> None:
+    def _is_written(self, text: bytes) -> bool:
+        """Write `text` to the end of the log, or in place of one that is long. False if the log must be read
+        again to know what it says.
+        """
         try:
             with opened(self.path, os.O_WRONLY | os.O_APPEND) as fd:
                 if size_of(fd) <= _LONGEST_LOG:
                     # What a crash left of a line before ends here.
-                    write_whole(fd, b"\n" + text)
-                    return
+                    text = b"\n" + text
+                    write_whole(fd, text)
+                    return self._growth.advance(fd, text)
         except FileNotFoundError:
             pass
         self._replace(text)
+        return False
 
     def _replace(self, text: bytes) -> None:
         temporary = self.path.with_name(f".{self.path.name}.new")

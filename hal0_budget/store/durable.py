@@ -11,6 +11,9 @@ from pathlib import Path
 DIR_MODE = 0o770
 FILE_MODE = 0o660
 
+# The folders above a persona's own that a first command may have made: personas, agent, root, and its parent.
+FOLDERS_ABOVE = 4
+
 _BLOCK = 1024 * 1024
 
 
@@ -159,6 +162,27 @@ def write_whole(fd: int, data: bytes) -> None:
     """
     if os.write(fd, data) != len(data):
         raise OSError(None, f"only a part of {len(data)} bytes could be written: is the disk full?")
+
+
+def append_whole(path: Path, fd: int, seal: bytes, lines: bytes) -> None:
+    """Append a seal and lines with one call to the open file at `path`. Raises OSError if not every byte was
+    taken, and then blanks the part of the lines that was, so that none of them counts.
+    """
+    written = os.write(fd, seal + lines)
+    if written == len(seal + lines):
+        return
+    part = lines[: max(0, written - len(seal))]
+    begin = os.lseek(fd, 0, os.SEEK_CUR) - len(part)
+    # What cannot be blanked is left as a crash would leave it.
+    with suppress(OSError), opened(path, os.O_RDWR) as other:
+        if (
+            part
+            and os.path.samestat(os.fstat(other), os.fstat(fd))
+            and os.pread(other, len(part), begin) == part
+        ):
+            os.pwrite(other, b" " * (len(part) - 1) + b"\n", begin)
+            os.fsync(other)
+    raise OSError(None, f"only a part of {len(seal + lines)} bytes could be written: is the disk full?")
 
 
 def replace(path: Path, data: bytes, suffix: str = ".new") -> None:

@@ -10,6 +10,9 @@ from hal0_budget.store.durable import identity_of
 # So many bytes before the place where reading goes on must be what they were.
 _GUARD = 64
 
+# What gained more than this is read like one that was not known.
+_MOST = 1024 * 1024
+
 
 class Gained(NamedTuple):
     """Lines of a log, the last one possibly without its end; whether they follow what was read before."""
@@ -35,6 +38,19 @@ class Growth:
         """Read the log from its beginning next time."""
         self._identity = None
 
+    def advance(self, fd: int, text: bytes) -> bool:
+        """Note that this process appended `text`, whole lines, so that they need not be read; False if they
+        must be, because the log was not read to its end before, or others have appended as well. Raises
+        OSError.
+        """
+        before, identity = self._identity, identity_of(os.fstat(fd))
+        expected = None if before is None else (*before[:2], before[2] + len(text))
+        if before is None or identity[:3] != expected or self._end != before[2]:
+            return False
+        self._end, self._identity = identity[2], identity
+        self._guard = (self._guard + text)[-_GUARD:]
+        return True
+
     def gained(self, fd: int, most: int) -> Gained | None:
         """What the open log gained, or its last `most` bytes if it is not the log that it was; None if
         nothing has changed. Raises OSError.
@@ -46,7 +62,7 @@ class Growth:
             return None
         size, start = identity[2], self._end
         data, is_more = b"", False
-        if before is not None and identity[:2] == before[:2] and size > before[2]:
+        if before is not None and identity[:2] == before[:2] and before[2] < size < start + _MOST:
             guard = len(self._guard)
             data = os.pread(fd, size - start + guard, start - guard)
             is_more = data.startswith(self._guard)

@@ -21,10 +21,9 @@ from hal0_budget.store.rows import Unreadable, is_hour, parse_object
 
 VERSION = 2
 
-# The longest CRC-32 in decimal digits.
-_MOST_DIGITS = 10
-
-_CRC = b',"crc32":'
+_CRC = b',"crc32":"'
+# What follows: eight hexadecimal digits, and the end of the line.
+_END = 10
 
 _TEXT = r"[ !#-\[\]-~]++"
 _MINUTES = r":[0-5]\d:[0-5]\d\.\d{6}\+00:00"
@@ -35,7 +34,7 @@ _PLAIN = (
     rf',"ts":"([0-9T-]{{13}}){_MINUTES}","expires":"([0-9T-]{{13}}{_MINUTES})"'
     rf',"on_expiry":"(?:book|release)","surface":"{_TEXT}","model":"{_TEXT}","ledger_size":(?:0|[1-9]\d{{0,17}})'
     rf'|\{{"closed":"({_TEXT})","how":"(settled|released|expired)","request_id":(?:null|"({_TEXT})"))'
-    r',"crc32":(\d{1,10})\}\n'
+    r',"crc32":"([0-9a-f]{8})"\}\n'
 )
 
 Outcome = Literal["settled", "released", "expired"]
@@ -107,17 +106,19 @@ def chained(entries: tuple[Entry, ...], chain: int) -> bytes:
     for entry in entries:
         body = entry.body()
         chain = crc32(body, chain)
-        lines.append(b"%s%s%d}\n" % (body, _CRC, chain))
+        lines.append(b'%s%s%08x"}\n' % (body, _CRC, chain))
     return b"".join(lines)
 
 
 def body_of(line: bytes) -> tuple[bytes, int | None]:
     """The part of a line, without newline, that its checksum covers, and the checksum that it states."""
     body, found, rest = line.rpartition(_CRC)
-    digits = rest[:-1]
-    if not (found and rest.endswith(b"}") and digits.isdigit() and len(digits) <= _MOST_DIGITS):
+    if not (found and len(rest) == _END and rest.endswith(b'"}')):
         return line, None
-    return body, int(digits)
+    try:
+        return body, int(rest[:-2], 16)
+    except ValueError:
+        return line, None
 
 
 def plain_lines(block: bytes) -> list[tuple[str, ...]] | None:

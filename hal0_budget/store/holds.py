@@ -19,14 +19,16 @@ from typing import cast
 
 from hal0_budget.money import EXACT, ZERO, plain, total
 from hal0_budget.store.durable import (
+    FOLDERS_ABOVE,
     NotRegular,
+    append_whole,
     fsync,
     opened,
     replace,
     rewrite,
     size_of,
     sync_dir,
-    write_whole,
+    sync_dirs,
 )
 from hal0_budget.store.hold_format import (
     Closing,
@@ -86,6 +88,8 @@ class Holds:
     _size: int
     _lines: int
     _chain: int
+    # The highest generation that a mark names: its file has a durable name.
+    _marked: int
     _header: Header | None
     _is_legacy: bool
     # Whether the last line that was read lacks its newline.
@@ -166,6 +170,16 @@ class Holds:
         self._soonest = min((hold.expires for hold in holds), default=_NEVER)
         return [hold for hold in holds if now >= hold.expires]
 
+    def is_marked(self, mark: HoldsMark) -> bool:
+        """Whether a mark covers all that was read of the journal: then that is durable."""
+        return self._header is None or mark[:2] >= self.mark()[:2]
+
+    def sync(self) -> None:
+        """Make the journal durable, and its name. Raises OSError."""
+        with opened(self.path, os.O_RDONLY) as fd:
+            os.fsync(fd)
+        sync_dir(self.path.parent)
+
     def append(self, *entries: Hold | Closing) -> None:
         """Write entries durably, then read them. The caller holds the lock. Raises OSError."""
         with ExitStack() as stack:
@@ -185,11 +199,11 @@ class Holds:
             # There is no journal yet, or one of the previous version.
             self._rewrite(entries)
             return None
-        is_new = not self.exists
         fd = stack.enter_context(opened(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT))
-        if is_new:
-            sync_dir(self.path.parent)
-        write_whole(fd, self._seal(fd) + chained(entries, self._chain))
+        if self._header is None or self._header.generation > self._marked:
+            # The process that wrote the file may have died before it synced its name.
+            sync_dirs(self.path.parent, FOLDERS_ABOVE)
+        append_whole(self.path, fd, self._seal(fd), chained(entries, self._chain))
         self._read(fd, None)
         return fd
 
@@ -226,6 +240,8 @@ class Holds:
         kept = [*self.closed.values()][-_KEPT_CLOSED:]
         header = old._replace(generation=old.generation + 1)
         replace(self.path, chained((header, *kept, *self.open(), *entries), 0))
+        if old.generation == 0:
+            sync_dirs(self.path.parent, FOLDERS_ABOVE)
         self._forget()
         self.read()
 
@@ -254,6 +270,7 @@ class Holds:
         if marks is not None:
             found = [self._difference(fd, mark) for mark in marks]
             self._differs = next(filter(None, found), None) if self.exists else self._missing(marks)
+            self._marked = max((mark.generation for mark in marks), default=0)
 
     def _difference(self, fd: int, mark: HoldsMark) -> str | None:
         """What is wrong if the journal is not the one of a mark, or does not reach as far."""
@@ -294,7 +311,7 @@ class Holds:
         self._soonest = _NEVER
         self._file = (0, 0)
         self._beginning = b""
-        self._size = self._lines = self._chain = 0
+        self._size = self._lines = self._chain = self._marked = 0
         self._header = None
         self._is_legacy = self._is_open_ended = False
 
@@ -393,7 +410,7 @@ class Holds:
         chain = self._chain
         for line in lines:
             chain = crc32(line[0].encode("latin-1"), chain)
-            if chain != int(line[8]):
+            if chain != int(line[8], 16):
                 return False
         self._chain = chain
         amounts, ends = [], []

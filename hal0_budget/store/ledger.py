@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hal0_budget.errors import LedgerDamaged, LockTimeout
 from hal0_budget.store.checkpoint import Checkpoint, CheckpointLog, Saved, last_crc
-from hal0_budget.store.durable import NotRegular, opened, size_of
+from hal0_budget.store.durable import FOLDERS_ABOVE, NotRegular, opened, size_of, sync_dirs
 from hal0_budget.store.hold_format import Closing, Hold
 from hal0_budget.store.holds import Holds
 from hal0_budget.store.layout import LOCK
@@ -195,6 +195,12 @@ class Ledger:
         if fresh.tally.size > synced:
             with opened(self.path, os.O_RDONLY) as fd:
                 os.fsync(fd)
+            if not marks.ledger.size:
+                # hal0 may have made the ledger, and its name.
+                sync_dirs(self.dir, FOLDERS_ABOVE)
+        if not self.holds.is_marked(marks.holds):
+            self.holds.sync()
+            marks = marks._replace(holds=self.holds.mark())
         if settled := sorted(fresh.tally.settled):
             self.holds.append(*(Closing(hold_id, "settled") for hold_id in settled))
             marks = marks._replace(holds=self.holds.mark())
@@ -255,8 +261,7 @@ class Ledger:
             or self.holds.ledger_size()
             or any(os.path.lexists(self.dir / name) for name in _DERIVED)
         )
-        what = "the ledger is gone, and its checkpoint or another file says that there was one"
-        return what if was_there else None
+        return "the ledger is gone, and its checkpoint says that there was one" if was_there else None
 
     def _save_if_newer(self, fresh: Checkpoint, marks: Marks) -> None:
         """Save a checkpoint that was read without the lock, unless one that covers more was saved.

@@ -37,7 +37,8 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.second_name = path.with_name(f".{path.name}.link")
+        # A hidden lock is in a folder of another program, which is spared a second file.
+        self.second_name = path if path.name.startswith(".") else path.with_name(f".{path.name}.link")
         # Seconds, the last time that it was not free.
         self._waited = 0.0
         # Device and inode of the file that is held.

@@ -154,7 +154,14 @@ class MarkLog:
     def append(self, marks: Marks) -> None:
         """Append marks. Needs no lock. Raises OSError."""
         with opened(self.path, os.O_WRONLY | os.O_APPEND) as fd:
-            write_whole(fd, b"\n" + marks.lines(self._owner))
+            text = b"\n" + marks.lines(self._owner)
+            write_whole(fd, text)
+            if self._growth.advance(fd, text):
+                self._marks = self._marks.merged(marks)
+
+    def known(self) -> Marks:
+        """The highest marks as they were last read, which may be outdated."""
+        return self._marks
 
     def is_long(self) -> bool:
         """Whether the log, as it was last read, is long enough to be cut."""

@@ -10,11 +10,20 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hal0_budget.errors import LedgerDamaged, WriteFailed
-from hal0_budget.store.durable import NotRegular, fsync, opened, rewrite, size_of, sync_dirs, write_whole
+from hal0_budget.errors import InvalidCharge, LedgerDamaged, WriteFailed
+from hal0_budget.store.durable import (
+    FOLDERS_ABOVE,
+    NotRegular,
+    append_whole,
+    fsync,
+    opened,
+    rewrite,
+    size_of,
+    sync_dirs,
+    write_whole,
+)
 from hal0_budget.store.hold_format import Closing, Hold
 from hal0_budget.store.holds import Holds
 from hal0_budget.store.ledger import BLOCK, Ledger, Reading
@@ -27,10 +36,6 @@ if TYPE_CHECKING:
 
 # How long another writer may take to finish a row that looks torn.
 _TEAR_GRACE = 0.02
-
-# The folders above a persona's own that a first charge may have made: personas, agent, root, and what holds
-# it.
-_FOLDERS_ABOVE = 4
 
 # As much of the ledger's end as is written again before an fsync.
 _MOST_REWRITTEN = 4 * 1024 * 1024
@@ -77,7 +82,6 @@ class Writer:
         self._stack = stack
         self._unsynced: tuple[int, HoldsMark] | None = None
         self._rows = rows
-        self._mark_before = ledger.marks.read().ledger
         self._is_behind = False
         # The first bytes of the ledger that an fsync of ours covers.
         self._synced = 0
@@ -109,16 +113,19 @@ class Writer:
         When this returns, the rows are on the disk. Raises WriteFailed, LockTimeout, OSError if they may not
         be.
         """
-        path = self._ledger.path
+        path, lines = self._ledger.path, [row.line() for row in rows]
+        if any(len(line) > BLOCK for line in lines):
+            # The void of a long row of hal0 repeats its names.
+            raise InvalidCharge(f"a row of more than {BLOCK} bytes cannot be read; nothing was recorded")
         with opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as fd:
             size = size_of(fd)
-            if size == 0:
-                # Before the first row, so that a process that dies here leaves this to the next.
-                sync_dirs(self._ledger.dir, _FOLDERS_ABOVE)
+            if size == 0 or not self._is_marked():
+                # Before our first row: hal0 may have made the file, or a process that died before this.
+                sync_dirs(self._ledger.dir, FOLDERS_ABOVE)
             before = size
             self._write_again(fd, size)
             self._ledger.lock.require_named()
-            _write_rows(path, fd, _seal(fd), b"".join(row.line() for row in rows))
+            append_whole(path, fd, _seal(fd), b"".join(lines))
             size = size_of(fd)
             fsync(path, fd, before)
             if not _is_named(path, fd):
@@ -187,9 +194,16 @@ class Writer:
         with suppress(OSError):
             self._ledger.checkpoint.append_mark(marks)
 
+    def _is_marked(self) -> bool:
+        """Whether a mark covers a part of the ledger: then its name is durable."""
+        ledger = self._ledger
+        return ledger.marks.known().ledger.size > 0 or ledger.all_marks().highest().ledger.size > 0
+
     def _write_again(self, fd: int, size: int) -> None:
         """Write again what no fsync is known to cover: the fsync of an earlier command may have failed."""
-        start = max(self._mark_before.size, self._synced)
+        start = max(self._ledger.marks.known().ledger.size, self._synced)
+        if start < size:
+            start = max(self._ledger.marks.read().ledger.size, self._synced)
         if start < size:
             rewrite(self._ledger.path, fd, max(start, size - _MOST_REWRITTEN), size)
 
@@ -207,7 +221,7 @@ class Writer:
             from hal0_budget.store.catch_up import SLICE, catch_up
 
             with suppress(OSError), opened(self._ledger.path, os.O_RDONLY) as fd:
-                catch_up(self._ledger.cache(), fd, self._mark_before.epoch, SLICE)
+                catch_up(self._ledger.cache(), fd, self._ledger.marks.read().ledger.epoch, SLICE)
 
     def sync(self) -> None:
         """Make sure that a row that was found on record is on the disk, with its newline.
@@ -240,27 +254,6 @@ def _row_finder(stack: ExitStack, ledger: Ledger) -> RowFinder:
     rows = RowFinder(ledger.path, ledger.cache, ledger.marks.read().ledger.epoch)
     stack.callback(rows.close)
     return rows
-
-
-def _write_rows(path: Path, fd: int, seal: bytes, rows: bytes) -> None:
-    """Write a seal and rows with one call. Raises OSError where not every byte was taken, and then leaves
-    nothing of the rows that counts.
-    """
-    written = os.write(fd, seal + rows)
-    if written == len(seal + rows):
-        return
-    part = rows[: max(0, written - len(seal))]
-    begin = os.lseek(fd, 0, os.SEEK_CUR) - len(part)
-    # What cannot be blanked is left as a crash would leave it.
-    with suppress(OSError), opened(path, os.O_RDWR) as other:
-        if (
-            part
-            and os.path.samestat(os.fstat(other), os.fstat(fd))
-            and os.pread(other, len(part), begin) == part
-        ):
-            os.pwrite(other, b" " * (len(part) - 1) + b"\n", begin)
-            os.fsync(other)
-    raise OSError(None, f"only a part of {len(seal + rows)} bytes could be written: is the disk full?")
 
 
 def _is_named(path: os.PathLike[str], fd: int) -> bool:
