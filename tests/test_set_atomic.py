@@ -34,6 +34,8 @@ def test_every_edit_of_many_setters_at_once_is_kept(
     """Each edit says what it changed: the edits of a key, end to end, lead from no value to the last."""
     setters, edits = proof.size(8, 32), proof.size(10, 50)
     keys = [key for key in KEYS if key != "hard_cap"]
+    for agent in agents:
+        init(Home(home.root, agent, home.personas), ["hermes"])
 
     def work(setter: int) -> str:
         mine = Home(home.root, agents[setter % len(agents)], home.personas)
