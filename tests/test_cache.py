@@ -91,7 +91,7 @@ def test_charges_build_the_cache_in_slices_and_every_id_is_known(home: Home, led
         assert covered(cache) >= min(len(DATA), SLICE * (number + 1)) - LENGTH
     assert cache.stat().st_mode & 0o7 == 0
     assert all(retry(home, number) for number in range(0, ROWS, 501))
-    with mock.patch.object(lookup._Scan, "run", side_effect=lambda begin: begin) as scans:
+    with mock.patch.object(lookup._Scan, "run", side_effect=lambda begin, *_: begin) as scans:
         assert retry(home, 17)
     assert min(call.args[0] for call in scans.call_args_list) >= len(DATA) - LENGTH
 

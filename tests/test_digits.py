@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import SAMPLES, Cli
+from tests.conftest import SAMPLES, Cli, Proof
 
 pytestmark = pytest.mark.promise(9)
 
@@ -64,8 +64,12 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("place", NUMBERS)
-def test_number_that_is_not_written_in_plain_ascii_digits_is_refused(cli: Cli, place: str) -> None:
-    for text in HOSTILE:
+def test_number_that_is_not_written_in_plain_ascii_digits_is_refused(
+    cli: Cli, place: str, proof: Proof
+) -> None:
+    # Every text is tried somewhere, and each place with some of them; in full all of them everywhere.
+    first, step = [*NUMBERS].index(place) % 5, proof.size(5, 1)
+    for text in HOSTILE[first % step :: step]:
         done = cli(*(word.replace("{}", text) for word in NUMBERS[place].split()))
         assert (done.returncode, done.stdout) == (64, ""), (text, done.stderr)
     assert not list(cli.root.rglob("spend.jsonl"))

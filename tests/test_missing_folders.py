@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, BudgetError, Home, init
-from tests.conftest import Cli
+from tests.conftest import Cli, Proof
 
 pytestmark = pytest.mark.promise(15)
 
@@ -92,12 +92,14 @@ def snapshot(root: Path) -> list[Path]:
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize("lay", THINGS.values(), ids=THINGS)
 def test_no_command_takes_missing_ledgers_for_nothing_spent(
-    apart: Home, tmp_path: Path, place: str, lay: Callable[[Path], None]
+    apart: Home, tmp_path: Path, place: str, lay: Callable[[Path], None], proof: Proof
 ) -> None:
     lay(apart.root / place)
     before = snapshot(tmp_path)
     cli = Cli(apart.root)
-    for command in COMMANDS:
+    # Each place and thing with some of the commands; in full with all of them.
+    first = ([*PLACES.values()].index(place) + list[Callable[[Path], None]](THINGS.values()).index(lay)) % 4
+    for command in [*COMMANDS][first % proof.size(4, 1) :: proof.size(4, 1)]:
         done = cli(*shlex.split(command), env={"HAL0_PERSONAS_DIR": str(apart.personas)})
         assert (done.returncode, done.stdout) == (66, ""), (command, done.stderr)
         assert "no agent 'hermes'" in done.stderr

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
@@ -32,6 +33,9 @@ _BUFFER = 1024 * 1024
 _PLAIN = re.compile(r"[ !#-\[\]-~]+")
 _ESCAPE = re.compile(rb"\\(?:u00[2-7]|/)")
 _PLAIN_ID = re.compile(rb'"request_id"[ \t\r]*:[ \t\r]*"([^"\\]*)"')
+
+# Each of two threads searches so many bytes at least.
+_LARGE = 16 * 1024 * 1024
 
 # For so many ids at once, and so many strings that look like the id and are not, one pass over all ids of
 # a block is faster than one for each.
@@ -110,10 +114,9 @@ class RowFinder:
             self._ask_cache(fd, new)
         wanted = {request_id: self._known[request_id] for request_id in request_ids}
         begin = min((known.until for known in wanted.values()), default=0)
-        scan = _Scan(fd, wanted)
-        until = scan.run(begin)
+        found, until = _scanned(fd, wanted, begin)
         for request_id, known in wanted.items():
-            known.places |= scan.found[request_id]
+            known.places |= found[request_id]
             known.until = until
         self._until = max(self._until, until)
 
@@ -148,6 +151,44 @@ class RowFinder:
             self._known[request_id] = _Known(found.get(request_id, ()), self.covered)
 
 
+def _scanned(fd: int, request_ids: Collection[str], begin: int) -> tuple[dict[str, set[int]], int]:
+    """Where rows with the request ids may begin in an open ledger from the byte `begin` on; the first byte
+    that is to be looked at again. Raises OSError.
+    """
+    scan = _Scan(fd, request_ids)
+    middle = _line_behind(fd, (begin + size_of(fd)) // 2)
+    if middle is None or middle - begin < _LARGE:
+        return scan.found, scan.run(begin)
+    # Half of the time of a scan is reading, during which the other half of the ledger can be searched.
+    from threading import Thread
+
+    other, ends, errors = _Scan(fd, request_ids), [begin], []
+
+    def run_other() -> None:
+        try:
+            ends.append(other.run(middle))
+        except BaseException as error:  # noqa: BLE001, raised again below
+            errors.append(error)
+
+    thread = Thread(target=run_other)
+    thread.start()
+    try:
+        until = scan.run(begin, middle)
+    finally:
+        thread.join()
+    for error in errors:
+        raise error
+    for request_id, places in other.found.items():
+        scan.found[request_id] |= places
+    return scan.found, until if until < middle else ends[-1]
+
+
+def _line_behind(fd: int, byte: int) -> int | None:
+    """Where the first line behind a byte of an open file begins; None if none is near."""
+    newline = os.pread(fd, BLOCK, byte).find(b"\n")
+    return None if newline < 0 else byte + newline + 1
+
+
 class _Scan:
     """One pass over an open ledger for request ids; `found` has where rows with each may begin."""
 
@@ -158,13 +199,14 @@ class _Scan:
         self._are_plain = len(self._texts) == len(self.found)
         self._needles: dict[bytes, bytes] = {}
 
-    def run(self, begin: int) -> int:
-        """Look at the ledger from the byte `begin` on; the first byte that is to be looked at again.
+    def run(self, begin: int, last: int = sys.maxsize) -> int:
+        """Look at the ledger from the byte `begin` to the byte `last`, at which a line begins; returns the
+        first byte that is to be looked at again.
 
         A line that is longer than a block ends what can be read: it may be a terabyte of nothing.
         """
         buffer = bytearray(max(min(size_of(self._fd) - begin, _BUFFER), 1))
-        while count := os.preadv(self._fd, [buffer], begin):
+        while begin < last and (count := os.preadv(self._fd, [memoryview(buffer)[: last - begin]], begin)):
             end = _end_of_lines(buffer, count)
             if end:
                 self._look_at(buffer, end, begin)
