@@ -36,6 +36,7 @@ class Books:
         receipts: list[Receipt] = []
         new: dict[str, Row] = {}
         closings: dict[str, Closing] = {}
+        resolved: set[str | None] = set()
         for charge in charges:
             row = charge.row(self._persona, self.now)
             # A generated id cannot be a duplicate: skip the lookup.
@@ -45,9 +46,10 @@ class Books:
                 closings |= self._settled_before(row, known)
                 receipts.append(Receipt(known, was_recorded=True))
                 continue
-            if row.hold_id in closings:
+            if row.hold_id in resolved:
                 raise Conflict(f"hold {row.hold_id!r} is settled twice here; it resolves once")
             settled = self._settled_by(row)
+            resolved |= {row.hold_id} - {None}
             hold = settled.hold
             new |= {other.request_id: other for other in (row, *settled.corrections)}
             if hold is not None:
@@ -179,15 +181,15 @@ class Books:
         hold = self._writer.holds.find(row.hold_id)
         if hold is not None and row.hold_id not in reading.tally.settled:
             return _Settled(hold)
-        if self._writer.holds.damage is not None:
-            problem = (
-                f"hold {row.hold_id!r} could not be settled, because there is damage: {reading.problems()[0]}"
-            )
-            return _Settled(problem=problem)
         corrections = self._late_void(row)
-        if not corrections:
+        if corrections:
+            return _Settled(None, corrections)
+        if self._writer.holds.damage is None:
             raise self._resolved(row.hold_id)
-        return _Settled(None, corrections)
+        damage = reading.problems()[0]
+        return _Settled(
+            problem=f"hold {row.hold_id!r} could not be settled, because there is damage: {damage}"
+        )
 
     def _late_void(self, row: Row) -> tuple[Row, ...]:
         """The void row for the unconfirmed row of the hold that `row` settles, if it is not voided yet."""

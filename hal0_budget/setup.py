@@ -51,7 +51,7 @@ def init(
         make_dirs(home.personas)
         make_dirs(home.agent_dir / "personas")
         # An earlier command may have made them, and died before it synced them.
-        sync_dirs(home.personas, FOLDERS_ABOVE)
+        sync_dirs(home.personas, FOLDERS_ABOVE - 1)
         done = []
         for persona in personas:
             with Lock(home.edit_lock(persona)).held(lock_timeout):

@@ -116,9 +116,11 @@ def body_of(line: bytes) -> tuple[bytes, int | None]:
     if not (found and len(rest) == _END and rest.endswith(b'"}')):
         return line, None
     try:
-        return body, int(rest[:-2], 16)
+        stated = int(rest[:-2], 16)
     except ValueError:
         return line, None
+    # As it is written: upper case would be another spelling of the same number.
+    return (body, stated) if rest.startswith(b"%08x" % stated) else (line, None)
 
 
 def plain_lines(block: bytes) -> list[tuple[str, ...]] | None:
