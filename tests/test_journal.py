@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hal0_budget.store import holds
+from hal0_budget.store import hold_state
 from hal0_budget.store.hold_format import Closing, Header, Hold, chained, plain_lines
 from hal0_budget.store.holds import Holds
 from tests.conftest import NOON
@@ -75,7 +75,7 @@ def read(block: bytes, *, many: int) -> object:
     is wrong with it.
     """
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
-        patched.setattr(holds, "_MANY", many)
+        patched.setattr(hold_state, "_MANY", many)
         path = path_in(Path(folder))
         path.write_bytes(block)
         journal = Holds(path)
@@ -157,7 +157,7 @@ def test_reading_that_was_interrupted_knows_nothing_and_is_repeated(
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(holds, "total", fail)
+        patched.setattr(hold_state, "total", fail)
         with pytest.raises(error):
             journal.read()
     journal.read()
@@ -217,7 +217,7 @@ HOSTILE = {
 def test_hostile_line_is_damage_that_is_named(
     line: bytes, many: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holds, "_MANY", many)
+    monkeypatch.setattr(hold_state, "_MANY", many)
     path = path_in(tmp_path)
     path.write_bytes(journal(one(hold_id="g")) + line)
     damaged = Holds(path)

@@ -9,15 +9,11 @@ not at all.
 from __future__ import annotations
 
 import os
-from binascii import crc32
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import cast
 
-from hal0_budget.money import EXACT, ZERO, plain, total
+from hal0_budget.money import plain
 from hal0_budget.store.durable import (
     FOLDERS_ABOVE,
     NotRegular,
@@ -34,14 +30,12 @@ from hal0_budget.store.hold_format import (
     Closing,
     Header,
     Hold,
-    Outcome,
     body_of,
     chained,
-    parse_entry,
-    plain_lines,
 )
+from hal0_budget.store.hold_state import HoldState
 from hal0_budget.store.marks import HoldsMark
-from hal0_budget.store.rows import TORN_MARK, Unreadable, is_blank
+from hal0_budget.store.rows import TORN_MARK
 
 # Closed holds are kept as long as the journal is shorter, and the newest of them always: a second
 # settlement of one must be told from one of a hold that never was.
@@ -54,50 +48,24 @@ _BLOCK = 256 * 1024
 # The journal's first bytes, which name it and its generation: if they change, it was rewritten.
 _BEGINNING = 256
 
-# Under contention each process reads the holds of all others: so many new bytes are read the fast way.
-_MANY = 2048
-
 # Longer than the end of any line, from its checksum on.
 _LINE_END = 32
 
-_NEVER = datetime.max.replace(tzinfo=UTC)
 
+class Holds(HoldState):
+    """The journal at `path`, read incrementally, and written under the lock."""
 
-class Holds:
-    """The journal at `path`, read incrementally: open holds, the last closed ones, their sum.
-
-    Reading goes on behind damage, so that holds that were opened since are still counted; what is counted
-    then is no more than a hint.
-
-    Fast path under contention: of plain lines only the sum and the next expiry are computed; a `Hold` is made
-    when it is asked for.
-    """
-
-    closed: dict[str, Closing]
-    total: Decimal
     exists: bool
-    # A plain line is kept as its text until the hold is asked for.
-    _open: dict[str, Hold | str]
-    # What is wrong with the lines that were read, and with the file against its mark.
-    _broken: str | None
+    # What is wrong with the file against its marks.
     _differs: str | None
-    # No open hold expires before this: looking at each of them every time would not stay flat.
-    _soonest: datetime
     _file: tuple[int, int]
     _beginning: bytes
-    _size: int
-    _lines: int
-    _chain: int
     # The highest generation that a mark names: its file has a durable name.
     _marked: int
-    _header: Header | None
-    _is_legacy: bool
-    # Whether the last line that was read lacks its newline.
-    _is_open_ended: bool
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._persona = path.parent.name
+        super().__init__(path.parent.name)
         self._forget()
 
     def read(self, marks: Sequence[HoldsMark] = ()) -> None:
@@ -128,47 +96,6 @@ class Holds:
             return HoldsMark()
         generation, journal = self._header.generation, self._header.journal
         return HoldsMark(generation, self._size, self._chain, journal, plain(self.total))
-
-    def held(self, now: datetime, settled: Collection[str]) -> Decimal:
-        """USD that open holds set aside, without those that were `settled` by a ledger row that the journal
-        has not recorded yet, and without those that are given back because their time is up.
-        """
-        gone = {hold_id: self._made(hold_id) for hold_id in settled}
-        gone |= {hold.hold_id: hold for hold in self.expired(now) if hold.on_expiry == "release"}
-        result = self.total
-        for hold in gone.values():
-            result = EXACT.subtract(result, hold.usd)
-        return result
-
-    def __contains__(self, hold_id: object) -> bool:
-        """Whether there is an open hold of that id."""
-        return hold_id in self._open
-
-    def is_settled_by(self, hold_id: str, byte: int) -> bool:
-        """Whether a row that names the hold settles it: not if it was in the ledger, at that byte, before the
-        hold was opened. Then it belongs to an earlier hold of the same id.
-        """
-        return hold_id in self._open and byte >= self._made(hold_id).ledger_size
-
-    def ledger_size(self) -> int:
-        """The size that the ledger is known to have had: the largest that an open hold names."""
-        return max((hold.ledger_size for hold in self.open()), default=0)
-
-    def find(self, hold_id: str) -> Hold | None:
-        """The open hold of that id."""
-        return self._made(hold_id) if hold_id in self._open else None
-
-    def open(self) -> list[Hold]:
-        """The open holds, oldest first."""
-        return [self._made(hold_id) for hold_id in self._open]
-
-    def expired(self, now: datetime) -> list[Hold]:
-        """The open holds whose time is up, oldest first."""
-        if now < self._soonest:
-            return []
-        holds = self.open()
-        self._soonest = min((hold.expires for hold in holds), default=_NEVER)
-        return [hold for hold in holds if now >= hold.expires]
 
     def is_marked(self, mark: HoldsMark) -> bool:
         """Whether a mark covers all that was read of the journal: then that is durable."""
@@ -303,17 +230,12 @@ class Holds:
         return b"\n" if self._is_open_ended else TORN_MARK + b"\n"
 
     def _forget(self) -> None:
-        self._open = {}
-        self.closed = {}
-        self.total = ZERO
+        self._clear()
         self.exists = False
-        self._broken = self._differs = None
-        self._soonest = _NEVER
+        self._differs = None
         self._file = (0, 0)
         self._beginning = b""
-        self._size = self._lines = self._chain = self._marked = 0
-        self._header = None
-        self._is_legacy = self._is_open_ended = False
+        self._marked = 0
 
     def _take_block(self, fd: int, durable: int) -> bool:
         """Read the next whole lines, a block at most; whether there may be more."""
@@ -334,115 +256,6 @@ class Holds:
             return True
         self._take_fragment(fragment)
         return False
-
-    def _take_lines(self, whole: bytes, durable: int) -> None:
-        lines = plain_lines(whole) if len(whole) > _MANY and self._header else None
-        if lines is not None and self._take_plain(lines):
-            self._lines += len(lines)
-            self._size += len(whole)
-            return
-        for line in whole.split(b"\n")[:-1]:
-            self._take(line, durable)
-            self._size += len(line) + 1
-            self._lines += 1
-
-    def _take_fragment(self, fragment: bytes) -> None:
-        """Read the last line if it only lacks its newline; anything else there is a torn write."""
-        body, stated = body_of(fragment)
-        if stated is not None and stated == crc32(body, self._chain):
-            self._take(fragment, 0)
-            self._size += len(fragment)
-            self._is_open_ended = True
-
-    def _take(self, line: bytes, durable: int) -> None:
-        if is_blank(line) or line.endswith(TORN_MARK):
-            return
-        if line.startswith(b"\0") and self._size >= durable:
-            # A power cut kept a later write and lost one before it; neither was acknowledged.
-            return
-        try:
-            entry = parse_entry(line)
-        except Unreadable as error:
-            self._note(f"line {self._lines + 1} is unreadable: {error}")
-            self._chain = body_of(line)[1] or self._chain
-            return
-        is_sound = self._is_chained(line)
-        if isinstance(entry, Header):
-            self._take_header(entry)
-        elif isinstance(entry, Hold):
-            self._take_hold(entry)
-        elif is_sound:
-            # A resolution that may have been altered gives nothing back.
-            self._close(entry)
-
-    def _is_chained(self, line: bytes) -> bool:
-        """Follow the chain of checksums to a line; False, and noted as damage, if it does not continue it."""
-        body, stated = body_of(line)
-        if stated is None and self._header is None and self._size == 0:
-            self._is_legacy = True
-        if self._is_legacy and stated is None:
-            return True
-        expected = crc32(body, self._chain)
-        # Follow what the line states, so that damage to one line is damage of that line alone.
-        self._chain = stated or self._chain
-        if stated == expected and not self._is_legacy:
-            return True
-        self._note(f"line {self._lines + 1} was altered, or a line before it is gone or was moved")
-        return False
-
-    def _take_header(self, header: Header) -> None:
-        if self._size:
-            self._note(f"line {self._lines + 1} is the first line of a journal")
-        elif header.persona != self._persona:
-            self._note(f"the journal of persona {header.persona!r}")
-        else:
-            self._header = header
-
-    def _take_hold(self, hold: Hold) -> None:
-        if hold.hold_id in self._open or hold.hold_id in self.closed:
-            return
-        self._open[hold.hold_id] = hold
-        self._soonest = min(self._soonest, hold.expires)
-        self.total = EXACT.add(self.total, hold.usd)
-
-    def _take_plain(self, lines: list[tuple[str, ...]]) -> bool:
-        """Read plain lines; False, and nothing read, if their checksums do not continue the chain."""
-        chain = self._chain
-        for line in lines:
-            chain = crc32(line[0].encode("latin-1"), chain)
-            if chain != int(line[8], 16):
-                return False
-        self._chain = chain
-        amounts, ends = [], []
-        known, ended = self._open, self.closed
-        for body, hold_id, usd, _, expires, closed, how, request_id, _ in lines:
-            if closed:
-                self._close(Closing(closed, cast(Outcome, how), request_id or None))
-            elif hold_id not in known and hold_id not in ended:
-                known[hold_id] = body
-                amounts.append(usd)
-                ends.append(expires)
-        if ends:
-            self._soonest = min(self._soonest, datetime.fromisoformat(min(ends)))
-            self.total = EXACT.add(self.total, total(map(Decimal, amounts)))
-        return True
-
-    def _close(self, closing: Closing) -> None:
-        if closing.hold_id in self._open:
-            self.total = EXACT.subtract(self.total, self._made(closing.hold_id).usd)
-            del self._open[closing.hold_id]
-        self.closed[closing.hold_id] = closing
-
-    def _made(self, hold_id: str) -> Hold:
-        found = self._open[hold_id]
-        if isinstance(found, str):
-            hold = cast(Hold, parse_entry(f"{found}}}".encode("latin-1")))
-            self._open[hold_id] = hold
-            return hold
-        return found
-
-    def _note(self, damage: str) -> None:
-        self._broken = self._broken or damage
 
 
 def _new_id() -> str:
