@@ -164,13 +164,13 @@ def _scanned(fd: int, request_ids: Collection[str], begin: int) -> tuple[dict[st
 
     other, ends, errors = _Scan(fd, request_ids), [begin], []
 
-    def run_other() -> None:
+    def _run_other() -> None:
         try:
             ends.append(other.run(middle))
         except BaseException as error:  # noqa: BLE001, raised again below
             errors.append(error)
 
-    thread = Thread(target=run_other)
+    thread = Thread(target=_run_other)
     thread.start()
     try:
         until = scan.run(begin, middle)
