@@ -1,4 +1,4 @@
-"""Files that an earlier version wrote are read as they were meant, guarded, and brought up to date by a write."""
+"""Files that an earlier version wrote are read as they were meant, guarded, and brought up to date."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ FILES = ("spend.jsonl", "spend.holds", "spend.checkpoint")
 @pytest.fixture
 def account(home: Home, ledger: Path) -> Account:
     """A persona with 29 charges, a void, and holds that were settled, released, booked and are open ($3)."""
-    ledger.parent.mkdir(exist_ok=True)
-    for name in FILES:
-        shutil.copy(SAMPLES / "earlier" / name, ledger.with_name(name))
     account = Account(home, "hermes", clock=lambda: NOON)
     account.set_budget({"lifetime_usd": Decimal(100)})
+    for name in FILES:
+        shutil.copy(SAMPLES / "earlier" / name, ledger.with_name(name))
     return account
 
 
