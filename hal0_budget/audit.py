@@ -25,7 +25,7 @@ from hal0_budget.store.layout import Home
 from hal0_budget.store.ledger import BLOCK, CACHE, CHECKPOINT, HOLDS, Ledger, NotALedger, scan
 from hal0_budget.store.marks import AllMarks
 from hal0_budget.store.persona_file import read_persona
-from hal0_budget.store.rows import TORN_MARK, Unreadable, lines_and_ids, parse_row
+from hal0_budget.store.rows import TORN_MARK, Unreadable, is_several, lines_and_ids, parse_row
 from hal0_budget.store.segments import hash_of
 from hal0_budget.store.tally import Tally
 from hal0_budget.store.trail import Line, lines_of
@@ -232,7 +232,10 @@ class _LineReader:
         if len(block) == BLOCK:
             raise NotALedger(f"line {self.count + 1} (byte {byte}) is longer than {BLOCK} bytes")
         if block:
-            self._say("notice", byte, "unfinished: acknowledged to nobody, sealed by the next charge", 1)
+            if is_several(block):
+                self._say("damage", byte, "unreadable: several writes on one line", 1)
+            else:
+                self._say("notice", byte, "unfinished: acknowledged to nobody, sealed by the next charge", 1)
 
     def _examine(self, line: bytes, byte: int) -> None:
         """Say what is wrong with a line that is no row."""

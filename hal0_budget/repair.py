@@ -112,6 +112,9 @@ def _repair_holds(ledger: Ledger, marks: AllMarks) -> Iterator[str]:
     holds.read(marks.holds())
     size = ledger.path.stat().st_size if ledger.path.exists() else 0
     what = holds.damage or ("it names a longer ledger" if holds.ledger_size() > size else None)
+    if holds.exists and what is None and not holds.mark().generation:
+        # A journal of the earlier version has no mark: only the new format is guarded.
+        holds.repair(mark, size)
     if what is not None:
         with suppress(FileNotFoundError), opened(holds.path, os.O_RDONLY) as fd:
             _quarantine(holds.path, b"".join(_blocks(fd)))

@@ -242,6 +242,13 @@ def seal_of(fragment: bytes) -> bytes:
     return (*seals, b"")[0] + TORN_MARK + b"\n"
 
 
+def is_several(fragment: bytes) -> bool:
+    """Whether a ledger's end without a newline is more than one write: a row that lacks its newline, and what
+    was appended to it. Quotes within a text are escaped, so no single row looks like that.
+    """
+    return b'}{"' in fragment
+
+
 def whole_object(fragment: bytes) -> dict[str, Any] | None:
     """The object that a ledger's end without a newline is, be it a row or not; None for a tear."""
     try:

@@ -20,6 +20,7 @@ from hal0_budget.store.rows import (
     Unreadable,
     is_blank,
     is_hour,
+    is_several,
     parse_row,
     plain_costs,
     plain_rows,
@@ -150,12 +151,13 @@ class Tally:
         self.size += len(block)
 
     def with_fragment(self, fragment: bytes) -> Tally:
-        """This tally and the line that `fragment` is where it only lacks its newline.
+        """This tally and the line that `fragment` is, if it only lacks its newline, or holds several writes:
+        a row may be among those.
 
         Any other fragment is a row that is being written, or was torn, and was acknowledged to
         nobody: it counts as nothing.
         """
-        if not fragment or whole_object(fragment) is None:
+        if not fragment or not (whole_object(fragment) or is_several(fragment)):
             return self
         tally = self.copy()
         tally._take_line(fragment)
