@@ -88,6 +88,7 @@ def read(block: bytes, *, many: int) -> object:
             all_open,
             list(journal.closed.items()),
             journal.total,
+            journal.ledger_size(),
             ends,
             journal.mark()._replace(held=""),
         )
@@ -105,7 +106,7 @@ def test_what_this_program_writes_takes_the_fast_path() -> None:
     block = chained(tuple(written), 7)
     fast = plain_lines(block)
     assert fast is not None
-    assert "".join(f'{line[0]},"crc32":"{line[8]}"}}\n' for line in fast).encode() == block
+    assert "".join(f'{line[0]},"crc32":"{line[9]}"}}\n' for line in fast).encode() == block
 
 
 def test_damaged_line_among_many_is_named_by_its_number(tmp_path: Path) -> None:

@@ -27,12 +27,13 @@ _END = 10
 
 _TEXT = r"[ !#-\[\]-~]++"
 _MINUTES = r":[0-5]\d:[0-5]\d\.\d{6}\+00:00"
-# A line as this program writes it: its body; a hold's id, USD, hour and expiry; the hold that a resolution
-# ends, how, and by which row; the checksum. Every line that this matches, `parse_entry` reads alike.
+# A line as this program writes it: its body; a hold's id, USD, hour, expiry and ledger size; the hold that a
+# resolution ends, how, and by which row; the checksum. Every line that this matches, `parse_entry` reads
+# alike.
 _PLAIN = (
     rf'^(\{{"hold":"({_TEXT})","usd":((?>0|[1-9]\d{{0,8}})(?>(?:\.\d{{1,40}})?))'
     rf',"ts":"([0-9T-]{{13}}){_MINUTES}","expires":"([0-9T-]{{13}}{_MINUTES})"'
-    rf',"on_expiry":"(?:book|release)","surface":"{_TEXT}","model":"{_TEXT}","ledger_size":(?:0|[1-9]\d{{0,17}})'
+    rf',"on_expiry":"(?:book|release)","surface":"{_TEXT}","model":"{_TEXT}","ledger_size":(0|[1-9]\d{{0,17}})'
     rf'|\{{"closed":"({_TEXT})","how":"(settled|released|expired)","request_id":(?:null|"({_TEXT})"))'
     r',"crc32":"([0-9a-f]{8})"\}\n'
 )

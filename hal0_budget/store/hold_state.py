@@ -39,6 +39,7 @@ class HoldState:
     _broken: str | None
     # No open hold expires before this: looking at each of them every time would not stay flat.
     _soonest: datetime
+    _ledger_size: int
     _size: int
     _lines: int
     _chain: int
@@ -73,8 +74,8 @@ class HoldState:
         return hold_id in self._open and byte >= self._made(hold_id).ledger_size
 
     def ledger_size(self) -> int:
-        """The size that the ledger is known to have had: the largest that an open hold names."""
-        return max((hold.ledger_size for hold in self.open()), default=0)
+        """The size that the ledger is known to have had: the largest that a hold of the journal names."""
+        return self._ledger_size
 
     def find(self, hold_id: str) -> Hold | None:
         """The open hold of that id."""
@@ -98,7 +99,7 @@ class HoldState:
         self.total = ZERO
         self._broken = None
         self._soonest = _NEVER
-        self._size = self._lines = self._chain = 0
+        self._size = self._lines = self._chain = self._ledger_size = 0
         self._header = None
         self._is_legacy = self._is_open_ended = False
 
@@ -170,6 +171,7 @@ class HoldState:
             return
         self._open[hold.hold_id] = hold
         self._soonest = min(self._soonest, hold.expires)
+        self._ledger_size = max(self._ledger_size, hold.ledger_size)
         self.total = EXACT.add(self.total, hold.usd)
 
     def _take_plain(self, lines: list[tuple[str, ...]]) -> bool:
@@ -177,19 +179,21 @@ class HoldState:
         chain = self._chain
         for line in lines:
             chain = crc32(line[0].encode("latin-1"), chain)
-            if chain != int(line[8], 16):
+            if chain != int(line[9], 16):
                 return False
         self._chain = chain
-        amounts, ends = [], []
+        amounts, ends, sizes = [], [], []
         known, ended = self._open, self.closed
-        for body, hold_id, usd, _, expires, closed, how, request_id, _ in lines:
+        for body, hold_id, usd, _, expires, size, closed, how, request_id, _ in lines:
             if closed:
                 self._close(Closing(closed, cast(Outcome, how), request_id or None))
             elif hold_id not in known and hold_id not in ended:
                 known[hold_id] = body
                 amounts.append(usd)
                 ends.append(expires)
+                sizes.append(size)
         if ends:
+            self._ledger_size = max(self._ledger_size, *map(int, sizes))
             self._soonest = min(self._soonest, datetime.fromisoformat(min(ends)))
             self.total = EXACT.add(self.total, total(map(Decimal, amounts)))
         return True
