@@ -244,7 +244,7 @@ def test_version_that_is_not_known_is_refused_by_name(checkpoint: Path, log: byt
     checkpoint.write_bytes(log + GARBAGE["a later version"])
     saved = CheckpointLog(checkpoint).load()
     assert saved.checkpoint is None
-    assert "is no checkpoint" in str(saved.unusable)
+    assert "is not a checkpoint" in str(saved.unusable)
 
 
 def test_ledger_that_is_gone_or_empty_is_damage_whatever_its_checkpoint_says(

@@ -186,35 +186,31 @@ class CheckpointLog:
         if self._growth.size > _LONGEST:
             self._saved = Saved(unusable=f"longer than {_LONGEST} bytes")
             return
-        self._take(gained.lines)
+        self._take(gained.data)
         if self._saved.checkpoint is None and not gained.is_more and self._growth.size > _TAIL:
-            self._take(os.pread(fd, self._growth.size, 0).split(b"\n"))
+            self._take(os.pread(fd, self._growth.size, 0))
 
-    def _take(self, lines: list[bytes]) -> None:
-        """Take the last good checkpoint among lines, and the highest marks."""
-        marks, before = marks_in(lines, self._owner).merged(self._saved.marks), self._saved.checkpoint
-        behind = 0
-        for line in reversed(lines):
-            body = _checked_body(line) if line.startswith(_HEAD) else None
-            if body is None:
-                behind += len(line) + 1
-                continue
-            checkpoint = self._parsed(line, body)
-            if checkpoint is None:
-                self._saved = Saved(None, marks, "its last good line is no checkpoint")
-                return
-            self._last, self._marks_size = (line, checkpoint), behind
-            if not checkpoint.is_outdated:
-                marks = marks.merged(Marks(ledger=checkpoint.mark()))
-            elif _has_holds(body):
-                marks = marks.merged(Marks(holds=HoldsMark(size=1)))
-            self._saved = Saved(checkpoint, marks)
+    def _take(self, data: bytes) -> None:
+        """Take the last good checkpoint among the lines of `data`, and the highest marks."""
+        marks, before = marks_in(data, self._owner).merged(self._saved.marks), self._saved.checkpoint
+        line, body, behind = _last_good_line(data)
+        if body is None:
+            self._marks_size += behind
+            unusable = None
+            if before is None and not all(map(_may_be_mark, data.split(b"\n"))):
+                unusable = "no line has a valid checksum"
+            self._saved = Saved(before, marks, unusable)
             return
-        self._marks_size += behind
-        unusable = None
-        if before is None and not all(map(_may_be_mark, lines)):
-            unusable = "no line has a valid checksum"
-        self._saved = Saved(before, marks, unusable)
+        checkpoint = self._parsed(line, body)
+        if checkpoint is None:
+            self._saved = Saved(None, marks, "its last good line is not a checkpoint")
+            return
+        self._last, self._marks_size = (line, checkpoint), behind
+        if not checkpoint.is_outdated:
+            marks = marks.merged(Marks(ledger=checkpoint.mark()))
+        elif _has_holds(body):
+            marks = marks.merged(Marks(holds=HoldsMark(size=1)))
+        self._saved = Saved(checkpoint, marks)
 
     def _parsed(self, line: bytes, body: bytes) -> Checkpoint | None:
         known, checkpoint = self._last
@@ -243,6 +239,21 @@ def _line(found: dict[str, object]) -> bytes:
     """The line of a checkpoint, without its newline."""
     body = _ENCODER.encode(found).encode("ascii")
     return b'%s%d,"checkpoint":%s}' % (_HEAD, crc32(body), body)
+
+
+def _last_good_line(data: bytes) -> tuple[bytes, bytes | None, int]:
+    """The last line of `data` that has a checkpoint with a valid checksum, the checkpoint's bytes, and how
+    many bytes follow the line; without one, no checkpoint and the size of `data`.
+    """
+    data = b"\n" + data
+    end = len(data)
+    while (begin := data.rfind(b"\n" + _HEAD, 0, end)) >= 0:
+        line = data[begin + 1 :].partition(b"\n")[0]
+        body = _checked_body(line)
+        if body is not None:
+            return line, body, len(data) - (begin + 1 + len(line))
+        end = begin + 1
+    return b"", None, len(data) - 1
 
 
 def _checked_body(line: bytes) -> bytes | None:

@@ -10,14 +10,11 @@ from hal0_budget.store.durable import identity_of
 # So many bytes before the place where reading goes on must be what they were.
 _GUARD = 64
 
-# What gained more than this is read like one that was not known.
-_MOST = 1024 * 1024
-
 
 class Gained(NamedTuple):
-    """Lines of a log, the last one possibly without its end; whether they follow what was read before."""
+    """Bytes of a log, the last line possibly without its end; whether they follow what was read before."""
 
-    lines: list[bytes]
+    data: bytes
     is_more: bool
 
 
@@ -52,8 +49,8 @@ class Growth:
         return True
 
     def gained(self, fd: int, most: int) -> Gained | None:
-        """What the open log gained, or its last `most` bytes if it is not the log that it was; None if
-        nothing has changed. Raises OSError.
+        """What the open log gained, or its last `most` bytes if it gained more or is not the log that it was;
+        None if nothing has changed. Raises OSError.
         """
         identity = identity_of(os.fstat(fd))
         before, self._identity = self._identity, None
@@ -62,7 +59,7 @@ class Growth:
             return None
         size, start = identity[2], self._end
         data, is_more = b"", False
-        if before is not None and identity[:2] == before[:2] and before[2] < size < start + _MOST:
+        if before is not None and identity[:2] == before[:2] and before[2] < size <= start + most:
             guard = len(self._guard)
             data = os.pread(fd, size - start + guard, start - guard)
             is_more = data.startswith(self._guard)
@@ -74,4 +71,4 @@ class Growth:
         self._end = start + len(whole)
         self._guard = (self._guard + whole if is_more else whole)[-_GUARD:]
         self._identity = identity
-        return Gained(data.split(b"\n"), is_more)
+        return Gained(data, is_more)

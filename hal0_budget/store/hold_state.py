@@ -6,7 +6,7 @@ Pure: lines come in, and nothing is read or written here.
 from __future__ import annotations
 
 from binascii import crc32
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import cast
@@ -176,14 +176,21 @@ class HoldState:
 
     def _take_plain(self, lines: list[tuple[str, ...]]) -> bool:
         """Read plain lines; False, and nothing read, if their checksums do not continue the chain."""
+        bodies, ids, usds, _, expiries, ledger_sizes, closings, _, _, stated = zip(*lines, strict=True)
         chain = self._chain
-        for line in lines:
-            chain = crc32(line[0].encode("latin-1"), chain)
-            if chain != int(line[9], 16):
+        for body, checksum in zip(bodies, stated, strict=True):
+            chain = crc32(body.encode("latin-1"), chain)
+            if chain != int(checksum, 16):
                 return False
         self._chain = chain
-        amounts, ends, sizes = [], [], []
         known, ended = self._open, self.closed
+        new = dict(zip(ids, bodies, strict=True))
+        is_new = len(new) == len(ids) and known.keys().isdisjoint(new) and ended.keys().isdisjoint(new)
+        if is_new and not any(closings):
+            known.update(new)
+            self._add(usds, expiries, ledger_sizes)
+            return True
+        amounts, ends, sizes = [], [], []
         for body, hold_id, usd, _, expires, size, closed, how, request_id, _ in lines:
             if closed:
                 self._close(Closing(closed, cast(Outcome, how), request_id or None))
@@ -193,10 +200,14 @@ class HoldState:
                 ends.append(expires)
                 sizes.append(size)
         if ends:
-            self._ledger_size = max(self._ledger_size, *map(int, sizes))
-            self._soonest = min(self._soonest, datetime.fromisoformat(min(ends)))
-            self.total = EXACT.add(self.total, total(map(Decimal, amounts)))
+            self._add(amounts, ends, sizes)
         return True
+
+    def _add(self, amounts: Sequence[str], expiries: Sequence[str], ledger_sizes: Sequence[str]) -> None:
+        """Count holds that were opened, of which each sequence has one field."""
+        self._ledger_size = max(self._ledger_size, *map(int, ledger_sizes))
+        self._soonest = min(self._soonest, datetime.fromisoformat(min(expiries)))
+        self.total = EXACT.add(self.total, total(map(Decimal, amounts)))
 
     def _close(self, closing: Closing) -> None:
         if closing.hold_id in self._open:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -100,7 +100,7 @@ class Ledger:
         self.checkpoint = CheckpointLog(spend_dir / CHECKPOINT)
         self._cache: Cache | None = None
         self.lock = Lock(spend_dir / LOCK)
-        self.marks = MarkLog(spend_dir / LOCK)
+        self.marks = MarkLog(self.lock)
         self.holds = Holds(spend_dir / HOLDS)
 
     def read(self, now: datetime, progress: Progress | None = None) -> Reading:
@@ -135,8 +135,13 @@ class Ledger:
         ended = {hold.hold_id for hold in self.holds.expired(now) if hold.on_expiry == "release"} | settled
         return tuple(hold for hold in self.holds.open() if hold.hold_id not in ended)
 
-    def look(self, now: datetime, progress: Progress | None = None) -> tuple[Reading, Checkpoint | None]:
-        """The reading, and the checkpoint that is worth saving, if any. Writes nothing."""
+    def look(
+        self, now: datetime, progress: Progress | None = None, ledger: int | None = None
+    ) -> tuple[Reading, Checkpoint | None]:
+        """The reading, and the checkpoint that is worth saving, if any. Writes nothing.
+
+        `ledger` is the ledger if the caller has it open.
+        """
         # Load checkpoint and marks first: the files only grow, so what is read next cannot be behind them.
         saved = self.checkpoint.load()
         all_marks = AllMarks(self.marks.read(), saved.marks)
@@ -151,7 +156,7 @@ class Ledger:
         tally = Tally.starting(self.persona, now) if known is None else known.tally
         fresh = None
         try:
-            with opened(self.path, os.O_RDONLY) as fd:
+            with opened(self.path, os.O_RDONLY) if ledger is None else nullcontext(ledger) as fd:
                 self.require_whole(fd, saved, all_marks)
                 before = 0 if known is None else known.tally.size
                 tally, fragment, is_new = self._counted(fd, known, now, progress)

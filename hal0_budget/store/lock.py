@@ -43,34 +43,38 @@ class Lock:
         self._waited = 0.0
         # Device and inode of the file that is held.
         self._held = (0, 0)
+        # The held file, open for reading and appending; None while it is not held.
+        self.fd: int | None = None
 
     @contextmanager
     def held(self, timeout: float) -> Iterator[None]:
         """Hold the lock; wait `timeout` seconds for it at most. Raises LockTimeout, OSError."""
-        make_dirs(self.path.parent)
         deadline = time.monotonic() + timeout
         while True:
             with self._opened() as fd:
                 self._wait_for(fd, deadline, timeout)
                 if self._is_the_one(fd):
+                    self.fd = fd
                     try:
                         yield
                     finally:
+                        self.fd = None
                         # Closing is not enough if a process was forked since: it has a copy of the file.
                         fcntl.flock(fd, fcntl.LOCK_UN)
                     return
 
     def require_named(self) -> None:
         """Check that the held lock file still has a name. Raises LockTimeout if both were removed."""
-        if self._held not in (_file_at(self.path), _file_at(self.second_name)):
+        if self._held != _file_at(self.path) and self._held != _file_at(self.second_name):
             raise LockTimeout(f"{self.path}: the lock file was removed while it was held; try again")
 
     def _opened(self) -> opened:
         if _file_at(self.path) is None:
-            # Removed, possibly while it is held: the second name leads to the same file.
+            make_dirs(self.path.parent)
+            # It may have been removed while it is held: the second name leads to the same file.
             with suppress(OSError):
                 os.link(self.second_name, self.path, follow_symlinks=False)
-        return opened(self.path, os.O_RDWR | os.O_CREAT)
+        return opened(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
 
     def _is_the_one(self, fd: int) -> bool:
         """Whether the locked file is the one that every other process locks; gives it its second name.

@@ -104,11 +104,14 @@ class RowFinder:
                 found.append(Found(byte, row))
         return found
 
-    def prefetch(self, request_ids: Collection[str]) -> None:
-        """Look for the rows of many request ids at once. Raises OSError; NotRegular."""
+    def prefetch(self, request_ids: Collection[str]) -> list[str]:
+        """Look for the rows of many request ids at once; returns the ids that may be on record.
+
+        Raises OSError; NotRegular.
+        """
         fd = self._open() if request_ids else None
         if fd is None:
-            return
+            return []
         new = [request_id for request_id in request_ids if request_id not in self._known]
         if new:
             self._ask_cache(fd, new)
@@ -119,6 +122,7 @@ class RowFinder:
             known.places |= found[request_id]
             known.until = until
         self._until = max(self._until, until)
+        return [request_id for request_id, known in wanted.items() if known.places]
 
     def _open(self) -> int | None:
         """The ledger that is at the path now; what is known of another one is forgotten."""

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import os
 from binascii import crc32
-from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from hal0_budget.store.durable import NotRegular, opened, size_of, write_whole
 from hal0_budget.store.growth import Growth
+from hal0_budget.store.lock import Lock
 
 # A mark takes about 80 bytes; a longer log is cut down to the highest marks.
 LONGEST_LOG = 8 * 1024
@@ -27,10 +27,8 @@ LONGEST_LOG = 8 * 1024
 # More than any number of processes that append between two cuts; what is before that is older.
 _READ = 64 * 1024
 
-_LEDGER = b"ledger "
-_HOLDS = b"holds "
 # How a mark begins.
-KINDS = (_LEDGER, _HOLDS)
+KINDS = _LEDGER, _HOLDS = b"ledger ", b"holds "
 
 
 class LedgerMark(NamedTuple):
@@ -74,6 +72,13 @@ class Marks(NamedTuple):
         """The higher of each."""
         return Marks(max(self.ledger, other.ledger), max(self.holds, other.holds))
 
+    def above(self, known: Marks) -> Marks:
+        """Those that are higher than the known ones: only they need to be written."""
+        return Marks(
+            self.ledger if self.ledger > known.ledger else LedgerMark(),
+            self.holds if self.holds > known.holds else HoldsMark(),
+        )
+
     def lines(self, owner: str) -> bytes:
         """The marks as lines; the checksums cover the owner, so that another one's marks never count."""
         ledger = b"" if self.ledger == LedgerMark() else _line(_ledger_text(self.ledger), owner)
@@ -114,11 +119,10 @@ def owner_of(path: Path) -> str:
     return "/".join(path.absolute().parent.parts[-3:])
 
 
-def marks_in(lines: Iterable[bytes], owner: str) -> Marks:
-    """The highest sound marks among `lines`, which may hold anything else."""
-    known = [line for line in lines if line.startswith(KINDS)]
-    ledger = _highest([line for line in known if line.startswith(_LEDGER)], owner)
-    holds = _highest([line for line in known if line.startswith(_HOLDS)], owner)
+def marks_in(data: bytes, owner: str) -> Marks:
+    """The highest sound marks among the lines of `data`, which may hold anything else."""
+    data = b"\n" + data
+    ledger, holds = _highest(data, _LEDGER, owner), _highest(data, _HOLDS, owner)
     marks = Marks()
     if ledger is not None:
         epoch, size, crc = ledger
@@ -130,31 +134,35 @@ def marks_in(lines: Iterable[bytes], owner: str) -> Marks:
 
 
 class MarkLog:
-    """The marks in the file at `path`, which is the persona's lock file."""
+    """The marks in the persona's lock file, which is read and written through `lock` while that is held."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._owner = owner_of(path)
+    def __init__(self, lock: Lock) -> None:
+        self.path = lock.path
+        self._lock = lock
+        self._owner = owner_of(lock.path)
         self._growth = Growth()
         self._marks = Marks()
 
     def read(self) -> Marks:
         """The highest marks; none where the file is missing or no regular file. Raises OSError."""
         try:
-            with opened(self.path, os.O_RDONLY) as fd:
+            with self._opened(os.O_RDONLY) as fd:
                 gained = self._growth.gained(fd, _READ)
         except (FileNotFoundError, NotRegular):
             self._growth.forget()
             return Marks()
         if gained is not None:
-            marks = marks_in(gained.lines, self._owner)
+            marks = marks_in(gained.data, self._owner)
             self._marks = self._marks.merged(marks) if gained.is_more else marks
         return self._marks
 
     def append(self, marks: Marks) -> None:
-        """Append marks. Needs no lock. Raises OSError."""
-        with opened(self.path, os.O_WRONLY | os.O_APPEND) as fd:
-            text = b"\n" + marks.lines(self._owner)
+        """Append those that are higher than what was read last. Needs no lock. Raises OSError."""
+        lines = marks.above(self._marks).lines(self._owner)
+        if not lines:
+            return
+        with self._opened(os.O_WRONLY | os.O_APPEND) as fd:
+            text = b"\n" + lines
             write_whole(fd, text)
             if self._growth.advance(fd, text):
                 self._marks = self._marks.merged(marks)
@@ -178,6 +186,10 @@ class MarkLog:
                 os.ftruncate(fd, 0)
                 write_whole(fd, marks.lines(self._owner))
 
+    def _opened(self, flags: int) -> AbstractContextManager[int]:
+        fd = self._lock.fd
+        return opened(self.path, flags) if fd is None else nullcontext(fd)
+
 
 def _ledger_text(mark: LedgerMark) -> bytes:
     # Padded with zeros, so that the higher mark is the greater text.
@@ -197,12 +209,16 @@ def _checksum(text: bytes, owner: str) -> int:
     return crc32(text, crc32(owner.encode()))
 
 
-def _highest(lines: list[bytes], owner: str) -> list[str] | None:
-    """The fields of the highest line whose checksum is right; None where there is none."""
-    while lines:
-        line = max(lines)
-        text, _, checksum = line.rpartition(b" ")
-        if checksum == b"%08x" % _checksum(text, owner):
-            return [field.removeprefix("-") for field in text.decode("ascii").split(" ")[1:]]
-        lines = [other for other in lines if other != line]
+def _highest(data: bytes, kind: bytes, owner: str) -> list[str] | None:
+    """The fields of the highest mark of a kind whose checksum is right; None if there is none.
+
+    Written without a loop over lines: under contention each process reads the marks of all others.
+    """
+    found = data.split(b"\n" + kind)[1:]
+    while found:
+        highest = max(found)
+        text, _, checksum = highest.partition(b"\n")[0].rpartition(b" ")
+        if checksum == b"%08x" % _checksum(kind + text, owner):
+            return [field.removeprefix("-") for field in text.decode("ascii").split(" ")]
+        found = [other for other in found if other != highest]
     return None

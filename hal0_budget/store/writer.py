@@ -57,8 +57,7 @@ def writing(
             rows = _row_finder(stack, ledger)
             # If it fails, it fails again under the lock, where the failure is reported.
             with suppress(OSError):
-                rows.prefetch(request_ids)
-                rows.prefetch([void_id(each) for each in request_ids if rows.find(each)])
+                rows.prefetch([void_id(each) for each in rows.prefetch(request_ids)])
         with ledger.lock.held(lock_timeout):
             writer = Writer(ledger, clock(), stack, rows)
             try:
@@ -91,12 +90,12 @@ class Writer:
         """The journal of holds, as far as it was read."""
         return self._ledger.holds
 
-    def look(self) -> Reading:
+    def look(self, ledger: int | None = None) -> Reading:
         """What the ledger adds up to now, and what is held; the checkpoint is brought up to it.
 
-        Raises OSError.
+        `ledger` is the ledger if it is open. Raises OSError.
         """
-        reading, fresh = self._ledger.look(self.now)
+        reading, fresh = self._ledger.look(self.now, ledger=ledger)
         if fresh is not None:
             self._ledger.keep(fresh, reading.marks, self._synced)
         return reading
@@ -135,7 +134,7 @@ class Writer:
             with suppress(OSError):
                 if closings:
                     self._append_closings(closings)
-                self._note_growth(before, size, self.look())
+                self._note_growth(before, size, self.look(fd))
 
     def note(self, *entries: Hold | Closing) -> None:
         """Append journal entries that have no ledger row, with fsync. Raises LockTimeout, OSError."""
@@ -173,8 +172,7 @@ class Writer:
     def ledger_size(self) -> int:
         """The size of the ledger in bytes, 0 if there is none. Raises OSError."""
         try:
-            with opened(self._ledger.path, os.O_RDONLY) as fd:
-                return size_of(fd)
+            return os.stat(self._ledger.path, follow_symlinks=False).st_size
         except FileNotFoundError:
             return 0
 
