@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from hal0_budget.store.rows import Row
 COMMAND = str(Path(sys.executable).with_name("hal0-budget"))
 SMALL, LARGE = 1_000, 1_000_000
 ROUNDS = 40
+_NO_OUTPUT = os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0
 
 
 def process(*command: str) -> Callable[[], None]:
@@ -77,9 +77,13 @@ def report(what: str, base: str, ratio: float, target: str) -> None:
     print(f"{what:<58} {base:<32} {ratio:>6.2f}x   {target}", flush=True)
 
 
-def report_memory(what: str) -> None:
-    """Print the most memory that any process has had by now."""
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+def report_memory(what: str, *command: str) -> None:
+    """Run a command, and print the most memory that its process had."""
+    pid = os.posix_spawn(command[0], command, os.environ, file_actions=[_NO_OUTPUT])
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise subprocess.CalledProcessError(status, command)
+    peak = usage.ru_maxrss / 1024
     print(f"{what + ', resident memory of the process':<58} {'':<32} {peak:>6.1f} MB  <= 60 MB", flush=True)
 
 
@@ -142,7 +146,9 @@ def request_ids(roots: dict[int, Path]) -> None:
 
         return run
 
-    hold = process(COMMAND, "reserve", "--root", str(roots[LARGE]), "hermes", "--estimate", "0.0001")
+    hold = process(
+        COMMAND, "reserve", "--root", str(roots[LARGE]), "hermes", "--estimate", "0.0001", "--quiet"
+    )
     for what, action in (("charge", lambda: charge(LARGE)), ("reserve", hold)):
         base, kept_seconds, without = in_turns(
             ROUNDS // 2, lambda: charge(SMALL), with_cache(action), without_cache(action)
@@ -223,8 +229,7 @@ def first_scan(root: Path) -> None:
     base, ours = in_turns(3, lambda: load(ledger), scan)
     report("first scan of 1,000,000 rows", "json.loads of each line", ours / base, "<= 0.5x")
     checkpoint.unlink()
-    process(COMMAND, "check", "--root", str(root), "hermes")()
-    report_memory("first scan")
+    report_memory("first scan", COMMAND, "check", "--root", str(root), "hermes")
 
 
 def replay(root: Path) -> None:
@@ -234,17 +239,16 @@ def replay(root: Path) -> None:
 
     base, ours = in_turns(3, lambda: load(ledger), lambda: simulate(Home(root), "hermes", changes))
     report("simulate over 1,000,000 rows", "json.loads of each line", ours / base, "<= 1.5x")
-    process(COMMAND, "simulate", "--root", str(root), "hermes", "--daily", "2.2", "--warn-at", "0.9")()
-    report_memory("simulate")
+    caps = "--daily", "2.2", "--warn-at", "0.9"
+    report_memory("simulate", COMMAND, "simulate", "--root", str(root), "hermes", *caps)
 
 
 def reporting(root: Path) -> None:
     """A report of a year against `json.loads` of its lines: without its sums in the cache, and with them."""
     ledger = Home(root).spend_dir("hermes") / "spend.jsonl"
     cache = ledger.with_name(CACHE)
-    command = process(
-        COMMAND, "report", "hermes", "--root", str(root), "--since", "12mo", "--by", "day,model"
-    )
+    year = COMMAND, "report", "hermes", "--root", str(root), "--since", "12mo"
+    command = process(*year, "--by", "day,model")
 
     def first() -> None:
         cache.unlink(missing_ok=True)
@@ -253,11 +257,9 @@ def reporting(root: Path) -> None:
     base, alone, ours = in_turns(3, lambda: load(ledger), first, command)
     report("report over a year, 1,000,000 rows, no cache", "json.loads of each line", alone / base, "-")
     report("report over a year, 1,000,000 rows", "json.loads of each line", ours / base, "<= 0.1x")
-    by_model = process(COMMAND, "report", "hermes", "--root", str(root), "--since", "12mo", "--by", "model")
-    base, ours = in_turns(3, lambda: load(ledger), by_model)
+    base, ours = in_turns(3, lambda: load(ledger), process(*year, "--by", "model"))
     report("report by model, 1,000,000 rows", "json.loads of each line", ours / base, "<= 0.1x")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"{'report, resident memory of the process':<58} {'':<32} {peak:>6.1f} MB  flat", flush=True)
+    report_memory("report", *year, "--by", "day,model")
 
 
 def recording(root: Path) -> None:
