@@ -70,11 +70,13 @@ class Spending:
         self._with_surface, self._with_model = "surface" in by, "model" in by
 
     def take(self, sums: Sums, day_of: Callable[[str], str]) -> None:
-        """Add sums; `day_of` tells the day (`2026-05-29`) of their times."""
+        """Add sums; `day_of` computes the day (`2026-05-29`) of a time."""
+        # Each name was used at much the same times.
+        known: dict[str, str] = {}
         for (surface, model, source), times in sums.items():
             days: defaultdict[str, list[Sum]] = defaultdict(list)
             for time, part in times.items():
-                day = day_of(time)
+                day = known.get(time) or known.setdefault(time, day_of(time))
                 if self._first <= day <= self._last:
                     days[day].append(part)
             names = (surface if self._with_surface else "", model if self._with_model else "", source)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from binascii import crc32
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import date
@@ -33,7 +34,8 @@ WORTHWHILE = 1024 * 1024
 _MOST_SUMS = 100_000
 _MOST_NAMED = 1024 * 1024
 
-_HOUR = slice(len("2026-05-29T13"))
+_DAY = itemgetter(slice(len("2026-05-29")))
+_HOUR = itemgetter(slice(len("2026-05-29T13")))
 
 _OTHER = "the ledger does not add up to its checkpoint"
 
@@ -130,17 +132,18 @@ def _agrees(sums: Sums, tally: Tally) -> bool:
 
     A tally has months and years in the place of days that are long past.
     """
-    rows, days = 0, dict[str, list[Decimal]]()
-    for times in sums.values():
-        for time, part in times.items():
-            rows += part.calls + part.voids
-            days.setdefault(time[:10], []).append(part.usd)
     try:
+        rows, days = 0, defaultdict[str, list[Decimal]](list)
+        for times in sums.values():
+            amounts, calls, voids, _ = zip(*times.values(), strict=True)
+            rows += sum(calls) + sum(voids)
+            for day, usd in zip(map(_DAY, times), amounts, strict=True):
+                days[day].append(usd)
         ours = _by_period({day: total(usd) for day, usd in days.items()}, tally)
         return rows == tally.rows and ours == _by_period(
             {day: Decimal(usd) for day, usd in tally.days.items()}, tally
         )
-    except ArithmeticError:
+    except (ArithmeticError, ValueError):
         return False
 
 
@@ -157,7 +160,7 @@ def _grown(fd: int, sums: Sums, known: int, end: int, tick: Tick) -> Sums:
     """`sums`, and those of the rows after the first `known` bytes. Raises TooManySums."""
     done = known
     for block in blocks_of(fd, known, end):
-        merge(sums, sums_of(block, itemgetter(_HOUR)))
+        merge(sums, sums_of(block, _HOUR))
         if not _is_small(sums):
             raise TooManySums
         done += len(block)
@@ -227,6 +230,8 @@ def _counts(part: Sum) -> tuple[int, ...]:
     return (part.calls,)
 
 
-def _sum(usd: Any, calls: Any, voids: Any = 0, *tokens: Any) -> Sum:
-    counts = TokenCounts(*map(int, tokens)) if tokens else NO_TOKENS
-    return Sum(Decimal(usd), int(calls), int(voids), counts)
+def _sum(usd: Any, calls: Any, *more: Any) -> Sum:
+    if not more:
+        return Sum(Decimal(usd), int(calls))
+    voids, *tokens = map(int, more)
+    return Sum(Decimal(usd), int(calls), voids, TokenCounts(*tokens) if tokens else NO_TOKENS)
