@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from hal0_budget.results import Revision as Revision
     from hal0_budget.results import Statement as Statement
     from hal0_budget.results import WindowState as WindowState
-    from hal0_budget.setup import Created as Created
-    from hal0_budget.setup import init as init
     from hal0_budget.simulation import Simulation as Simulation
     from hal0_budget.simulation import simulate as simulate
-    from hal0_budget.store.hold_format import Hold as Hold
-    from hal0_budget.store.layout import Home as Home
-    from hal0_budget.store.rows import Row as Row
-    from hal0_budget.store.sums import Sum as Sum
-    from hal0_budget.store.tail import Entry as Entry
-    from hal0_budget.store.tail import Tail as Tail
+    from hal0_budget.stores.files.hold_format import Hold as Hold
+    from hal0_budget.stores.files.layout import Home as Home
+    from hal0_budget.stores.files.row_format import Row as Row
+    from hal0_budget.stores.files.scaffold import Created as Created
+    from hal0_budget.stores.files.scaffold import init as init
+    from hal0_budget.stores.files.sums import Sum as Sum
+    from hal0_budget.stores.files.tail import Entry as Entry
+    from hal0_budget.stores.files.tail import Tail as Tail
     from hal0_budget.verdict import Scope as Scope
     from hal0_budget.verdict import Usage as Usage
     from hal0_budget.verdict import Verdict as Verdict
@@ -66,16 +66,16 @@ _HOMES = {
     "PersonaReport": "reports",
     "Report": "reports",
     "report": "reports",
-    "Created": "setup",
-    "init": "setup",
+    "Created": "stores.files.scaffold",
+    "init": "stores.files.scaffold",
     "Simulation": "simulation",
     "simulate": "simulation",
-    "Hold": "store.hold_format",
-    "Home": "store.layout",
-    "Row": "store.rows",
-    "Sum": "store.sums",
-    "Entry": "store.tail",
-    "Tail": "store.tail",
+    "Hold": "stores.files.hold_format",
+    "Home": "stores.files.layout",
+    "Row": "stores.files.row_format",
+    "Sum": "stores.files.sums",
+    "Entry": "stores.files.tail",
+    "Tail": "stores.files.tail",
     "Scope": "verdict",
     "Usage": "verdict",
     "Verdict": "verdict",

@@ -18,18 +18,18 @@ from hal0_budget.charges import Charge, checked_amount, checked_text
 from hal0_budget.errors import InvalidBudget, InvalidEstimate, InvalidHold, from_os_error
 from hal0_budget.money import ZERO
 from hal0_budget.results import Decision, Receipt, Reservation, Revision, Statement, statement_of
-from hal0_budget.store.hold_format import Hold, OnExpiry
-from hal0_budget.store.layout import Home, checked_id
-from hal0_budget.store.ledger import Ledger, Reading
-from hal0_budget.store.lock import DEFAULT_TIMEOUT, Lock
-from hal0_budget.store.persona_file import PersonaFile, read_persona
-from hal0_budget.store.rows import Row
+from hal0_budget.stores.files.hold_format import Hold, OnExpiry
+from hal0_budget.stores.files.layout import Home, checked_id
+from hal0_budget.stores.files.ledger import Ledger, Reading
+from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT, Lock
+from hal0_budget.stores.files.persona_file import PersonaFile, read_persona
+from hal0_budget.stores.files.row_format import Row
 from hal0_budget.verdict import Scope, Usage, decide
 from hal0_budget.windows import utc_now
 
 if TYPE_CHECKING:
     from hal0_budget.books import Books
-    from hal0_budget.store.tail import Tail
+    from hal0_budget.stores.files.tail import Tail
 
 DEFAULT_TTL = timedelta(minutes=15)
 LONGEST_TTL = timedelta(hours=24)
@@ -197,7 +197,7 @@ class Account:
 
         Raises PersonaNotFound, AgentUnknown; LedgerDamaged where there was a ledger, and it is gone.
         """
-        from hal0_budget.store.tail import Tail
+        from hal0_budget.stores.files.tail import Tail
 
         self._require_persona()
         with _os_errors():
@@ -214,7 +214,7 @@ class Account:
         Raises InvalidBudget, PersonaUneditable, PersonaMalformed, PersonaChanged, LockTimeout.
         """
         # The gate never edits.
-        from hal0_budget.store import persona_edit
+        from hal0_budget.stores.files import persona_edit
 
         wanted = {**dict.fromkeys(KEYS), **changes} if replace else dict(changes)
         _check_wanted(wanted)
@@ -254,7 +254,7 @@ class Account:
     def _recording(self, request_ids: Collection[str] = ()) -> Iterator[Books]:
         # Only commands that record need these modules, and the gate runs more often.
         from hal0_budget.books import Books
-        from hal0_budget.store.writer import writing
+        from hal0_budget.stores.files.writer import writing
 
         with writing(self._ledger, self.clock, self.lock_timeout, request_ids) as writer:
             yield Books(writer, self.persona)

@@ -13,10 +13,10 @@ from hal0_budget.charges import Charge
 from hal0_budget.errors import Conflict, HoldNotFound, RequestNotFound, WriteFailed
 from hal0_budget.money import dollars, negative, subtract
 from hal0_budget.results import Receipt
-from hal0_budget.store.hold_format import Closing, Hold
-from hal0_budget.store.ledger import Reading
-from hal0_budget.store.rows import Row, void_id
-from hal0_budget.store.writer import Writer
+from hal0_budget.stores.files.hold_format import Closing, Hold
+from hal0_budget.stores.files.ledger import Reading
+from hal0_budget.stores.files.row_format import Row, void_id
+from hal0_budget.stores.files.writer import Writer
 
 
 class Books:

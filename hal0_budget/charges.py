@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hal0_budget.errors import BudgetError, InvalidCharge
 from hal0_budget.money import checked_usd
-from hal0_budget.store.layout import checked_id
-from hal0_budget.store.rows import Row
+from hal0_budget.stores.files.layout import checked_id
+from hal0_budget.stores.files.row_format import Row
 
 if TYPE_CHECKING:
     from hal0_budget.tokens import Tokens

@@ -18,11 +18,11 @@ from hal0_budget.forecast import pace_of, reached_at
 from hal0_budget.grouping import By, Group, Spending, groups_of, sources_of
 from hal0_budget.money import ZERO
 from hal0_budget.results import Statement, statement_of
-from hal0_budget.store.day_sums import TooManySums, hourly_sums, streamed_sums
-from hal0_budget.store.layout import Home
-from hal0_budget.store.ledger import Ledger, NotALedger, Reading
-from hal0_budget.store.persona_file import read_persona
-from hal0_budget.store.sums import Sum, total_of
+from hal0_budget.stores.files.day_sums import TooManySums, hourly_sums, streamed_sums
+from hal0_budget.stores.files.layout import Home
+from hal0_budget.stores.files.ledger import Ledger, NotALedger, Reading
+from hal0_budget.stores.files.persona_file import read_persona
+from hal0_budget.stores.files.sums import Sum, total_of
 from hal0_budget.verdict import Scope, Usage, Verdict, decide
 from hal0_budget.windows import Window, utc_now
 

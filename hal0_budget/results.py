@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from hal0_budget.budget import Budget
 from hal0_budget.money import add
-from hal0_budget.store.hold_format import Hold
-from hal0_budget.store.ledger import Reading
-from hal0_budget.store.persona_file import PersonaFile
-from hal0_budget.store.rows import Row
+from hal0_budget.stores.files.hold_format import Hold
+from hal0_budget.stores.files.ledger import Reading
+from hal0_budget.stores.files.persona_file import PersonaFile
+from hal0_budget.stores.files.row_format import Row
 from hal0_budget.verdict import Verdict, remaining
 from hal0_budget.windows import WINDOWS, Window, window_end
 

@@ -12,12 +12,12 @@ from hal0_budget.budget import KEYS, Budget, BudgetValueError
 from hal0_budget.errors import InvalidBudget, from_os_error
 from hal0_budget.money import add, total
 from hal0_budget.replay import Replay, Ruled, Standing
-from hal0_budget.store.calls import Calls, calls
-from hal0_budget.store.durable import opened
-from hal0_budget.store.layout import Home
-from hal0_budget.store.ledger import Ledger, Progress
-from hal0_budget.store.persona_file import PersonaFile, read_persona
-from hal0_budget.store.rows import Row, parse_row
+from hal0_budget.stores.files.calls import Calls, calls
+from hal0_budget.stores.files.durable import opened
+from hal0_budget.stores.files.layout import Home
+from hal0_budget.stores.files.ledger import Ledger, Progress
+from hal0_budget.stores.files.persona_file import PersonaFile, read_persona
+from hal0_budget.stores.files.row_format import Row, parse_row
 from hal0_budget.verdict import Level
 from hal0_budget.windows import WINDOWS, Window, utc_now
 

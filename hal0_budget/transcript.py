@@ -11,7 +11,7 @@ from typing import Any
 from hal0_budget.errors import InvalidReply, ProviderError
 from hal0_budget.money import ZERO, parse_usd
 from hal0_budget.reply import Reply, billed_apart, one_cost, refuse_error, reply_of, text_of
-from hal0_budget.store.rows import Unreadable, parse_json
+from hal0_budget.stores.files.row_format import Unreadable, parse_json
 
 # Longer than any reply, pictures included; what is longer is refused before it is parsed.
 MAX_REPLY = 32 * 1024 * 1024

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, NoReturn
 
-_OURS = ("decimal", "hal0_budget.errors", "hal0_budget.store.rows")
+_OURS = ("decimal", "hal0_budget.errors", "hal0_budget.stores.files.row_format")
 
 # How the program is to meet an error, at what call, import, function or depth, and the error's repr.
 Run = tuple[Literal["none", "call", "import", "function", "depth"], str, str]

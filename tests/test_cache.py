@@ -20,14 +20,14 @@ from unittest import mock
 import pytest
 
 from hal0_budget import Account, Charge, Home, Row, report
-from hal0_budget.audit import audit
-from hal0_budget.repair import repair
-from hal0_budget.store import lookup
-from hal0_budget.store.cache import Cache, CacheUnavailable
-from hal0_budget.store.catch_up import SLICE, catch_up
-from hal0_budget.store.lookup import RowFinder
-from hal0_budget.store.segments import hash_of
-from hal0_budget.store.trail import LENGTH
+from hal0_budget.stores.files import lookup
+from hal0_budget.stores.files.audit import audit
+from hal0_budget.stores.files.cache import Cache, CacheUnavailable
+from hal0_budget.stores.files.catch_up import SLICE, catch_up
+from hal0_budget.stores.files.lookup import RowFinder
+from hal0_budget.stores.files.repair import repair
+from hal0_budget.stores.files.segments import hash_of
+from hal0_budget.stores.files.trail import LENGTH
 from tests.conftest import NOON, Cli, Proof
 
 COST = Decimal("0.25")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, BudgetError, Home, Row, init
-from hal0_budget.store.checkpoint import Checkpoint, CheckpointLog
-from hal0_budget.store.lock import Lock
+from hal0_budget.stores.files.checkpoint import Checkpoint, CheckpointLog
+from hal0_budget.stores.files.lock import Lock
 from tests.conftest import NOON, forget_marks
 
 COST = Decimal("0.25")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from hal0_budget import Account, BudgetError, Home, Row
-from hal0_budget.store.checkpoint import CheckpointLog
+from hal0_budget.stores.files.checkpoint import CheckpointLog
 from tests.conftest import NOON, Cli, Proof
 
 pytestmark = pytest.mark.promise(3)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, Home
-from hal0_budget.audit import audit
-from hal0_budget.store.rows import Unreadable, is_blank, parse_row
+from hal0_budget.stores.files.audit import audit
+from hal0_budget.stores.files.row_format import Unreadable, is_blank, parse_row
 from tests.conftest import NOON, Cli, Proof, forget_marks
 
 pytestmark = pytest.mark.promise(3)

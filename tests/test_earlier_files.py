@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, BudgetError, Home
-from hal0_budget.audit import audit
+from hal0_budget.stores.files.audit import audit
 from tests.conftest import NOON, SAMPLES
 
 FILES = ("spend.jsonl", "spend.holds", "spend.checkpoint")

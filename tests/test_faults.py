@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, BudgetError, Home, init
-from hal0_budget.store import writer as writer_module
-from hal0_budget.store.rows import is_blank, parse_row
+from hal0_budget.stores.files import writer as writer_module
+from hal0_budget.stores.files.row_format import is_blank, parse_row
 from tests.conftest import NOON, Cli
 
 pytestmark = pytest.mark.promise(6)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, BudgetError, Home, init
-from hal0_budget.audit import audit
+from hal0_budget.stores.files.audit import audit
 from hal0_budget.windows import utc_now
 from tests.conftest import Clock, Proof
 

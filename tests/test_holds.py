@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, BudgetError, Home
-from hal0_budget.repair import repair
-from hal0_budget.store.holds import Holds
-from hal0_budget.store.marks import HoldsMark
+from hal0_budget.stores.files.holds import Holds
+from hal0_budget.stores.files.marks import HoldsMark
+from hal0_budget.stores.files.repair import repair
 from tests.conftest import Cli, Clock, forget_marks
 from tests.test_failing_writes import largest_file
 

@@ -51,7 +51,7 @@ SHOWN = "generated names through the commands, piped and on a terminal"
 SERVER = """
 import json, os, sys
 import hal0_budget.cli.charge, hal0_budget.cli.check, hal0_budget.cli.set, hal0_budget.cli.show
-import hal0_budget.cli.table, hal0_budget.store.persona_edit, rich.cells
+import hal0_budget.cli.table, hal0_budget.stores.files.persona_edit, rich.cells
 from hal0_budget.__main__ import main
 for line in sys.stdin:
     child = os.fork()

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hal0_budget.store import hold_state
-from hal0_budget.store.hold_format import Closing, Header, Hold, chained, plain_lines
-from hal0_budget.store.holds import Holds
+from hal0_budget.stores.files import hold_state
+from hal0_budget.stores.files.hold_format import Closing, Header, Hold, chained, plain_lines
+from hal0_budget.stores.files.holds import Holds
 from tests.conftest import NOON
 
 names = st.text(st.sampled_from('ab1 _-"\\é\n'), min_size=1, max_size=6)

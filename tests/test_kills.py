@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeVar
 import pytest
 
 from hal0_budget import Account, Home
-from hal0_budget.audit import audit
+from hal0_budget.stores.files.audit import audit
 from hal0_budget.windows import utc_now
 from tests.conftest import SAMPLES, Cli, Proof
 from tests.test_faults import MUTATING, missing, tear

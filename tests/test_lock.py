@@ -16,7 +16,7 @@ import pytest
 
 from hal0_budget import Account, BudgetError, Home
 from hal0_budget.errors import LockTimeout
-from hal0_budget.store.ledger import Ledger
+from hal0_budget.stores.files.ledger import Ledger
 from tests.conftest import Cli, Proof
 from tests.test_concurrency import CHARGE, COST, FORK, all_acknowledged, charge_often, ended, ids, started
 from tests.test_races import in_processes

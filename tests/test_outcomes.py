@@ -50,7 +50,7 @@ def assert_failures(found: list[Outcome]) -> None:
 # What a check goes through from its first step to its last.
 STEPS = {
     "in the parser of TOML": ("tomli", "loads"),
-    "while the ledger is opened": ("hal0_budget.store.ledger", "opened"),
+    "while the ledger is opened": ("hal0_budget.stores.files.ledger", "opened"),
     "in the renderer": ("hal0_budget.cli.render", "printable"),
     "before the command line is read": ("hal0_budget.cli.app", "invoke"),
 }
@@ -83,7 +83,7 @@ IMPORTS = {
     "hal0_budget.errors": BLOCKED,
     "hal0_budget.cli.check": BLOCKED,
     "hal0_budget.cli.render": BLOCKED,
-    "hal0_budget.store.table_edit": ("set", "hermes", "--daily", "2"),
+    "hal0_budget.stores.files.table_edit": ("set", "hermes", "--daily", "2"),
     "tomli_w": ("init",),
     "rich.table": ("show", "--color", "always"),
 }

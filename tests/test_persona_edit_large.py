@@ -12,8 +12,8 @@ import tomli
 from hypothesis import HealthCheck, given, settings
 
 from hal0_budget import Account, BudgetError, Home
-from hal0_budget.store.persona_file import MAX_BYTES
-from hal0_budget.store.table_edit import with_keys
+from hal0_budget.stores.files.persona_file import MAX_BYTES
+from hal0_budget.stores.files.table_edit import with_keys
 from tests import test_persona_edit, test_persona_layouts
 from tests.conftest import Cli, Proof
 from tests.test_persona_edit import Changes, lay, sides

@@ -19,9 +19,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hal0_budget import BudgetError, Home, Report, Row, report
-from hal0_budget.store import day_sums
-from hal0_budget.store.cache import Cache, crc_of
-from hal0_budget.store.sums import sums_of
+from hal0_budget.stores.files import day_sums
+from hal0_budget.stores.files.cache import Cache, crc_of
+from hal0_budget.stores.files.sums import sums_of
 from tests.conftest import NOON, Cli
 
 UNPRIVILEGED = ("setpriv", "--bounding-set=-all") if os.geteuid() == 0 else ()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, BudgetError, Charge, Home
-from hal0_budget.store.writer import Writer
+from hal0_budget.stores.files.writer import Writer
 from tests.conftest import NOON, Cli, put_ledger
 from tests.test_faults import Trace
 from tests.test_tears import hal0_sum

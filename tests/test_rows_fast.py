@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hal0_budget.store import rows as rows_module
-from hal0_budget.store.rows import (
+from hal0_budget.stores.files import row_format as rows_module
+from hal0_budget.stores.files.row_format import (
     Row,
     Unreadable,
     is_hour,

@@ -15,8 +15,8 @@ import pytest
 
 from hal0_budget import Account, BudgetError, Home, init
 from hal0_budget.budget import KEYS
-from hal0_budget.store import persona_edit
-from hal0_budget.store.persona_file import read_persona
+from hal0_budget.stores.files import persona_edit
+from hal0_budget.stores.files.persona_file import read_persona
 from tests.conftest import Cli, Proof
 from tests.test_races import in_processes
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget.errors import UsageError
-from hal0_budget.store import source
+from hal0_budget.stores.files import source
 from tests.conftest import COMMAND, SAMPLES, Cli
 
 pytestmark = pytest.mark.promise(14)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, BudgetError, Row
-from hal0_budget.store import writer as writer_module
-from hal0_budget.store.rows import parse_row, seal_of
+from hal0_budget.stores.files import writer as writer_module
+from hal0_budget.stores.files.row_format import parse_row, seal_of
 from tests.conftest import Cli, Proof, forget_marks
 
 pytestmark = pytest.mark.promise(2)

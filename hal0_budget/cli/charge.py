@@ -24,7 +24,7 @@ from hal0_budget.cli.render import Result
 from hal0_budget.errors import BudgetError, InvalidCharge, InvalidEstimate, UsageError
 from hal0_budget.money import dollars, total
 from hal0_budget.results import Receipt
-from hal0_budget.store.lock import DEFAULT_TIMEOUT
+from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 
 _MORE = (
     "cost_source", "hold_id", "price",

@@ -18,8 +18,8 @@ from hal0_budget.cli.rows import cost_cell, notes, source_style
 from hal0_budget.cli.table import bar, resets, share_of
 from hal0_budget.money import add, dollars, total
 from hal0_budget.results import Statement, WindowState
-from hal0_budget.store.hold_format import Hold
-from hal0_budget.store.tail import Entry
+from hal0_budget.stores.files.hold_format import Hold
+from hal0_budget.stores.files.tail import Entry
 from hal0_budget.windows import label
 
 if TYPE_CHECKING:

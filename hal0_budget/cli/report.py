@@ -27,7 +27,7 @@ from hal0_budget.errors import UsageError, from_os_error
 from hal0_budget.grouping import by_of, default_since
 from hal0_budget.reports import Report
 from hal0_budget.reports import report as made
-from hal0_budget.store.durable import replace
+from hal0_budget.stores.files.durable import replace
 from hal0_budget.windows import utc_now
 
 Format = Literal["table", "plain", "csv", "markdown", "json", "html"]

@@ -26,7 +26,7 @@ from hal0_budget.cli.report_words import (
 from hal0_budget.grouping import share_of
 from hal0_budget.money import plain
 from hal0_budget.reports import PersonaReport, Report
-from hal0_budget.store.sums import Sum
+from hal0_budget.stores.files.sums import Sum
 
 # What a spreadsheet takes for the beginning of a formula, in ASCII and as wide as a Chinese letter.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")

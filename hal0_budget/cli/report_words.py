@@ -12,7 +12,7 @@ from hal0_budget.grouping import Group
 from hal0_budget.money import ZERO, add, dollars
 from hal0_budget.reports import PersonaReport, Report
 from hal0_budget.results import WindowState
-from hal0_budget.store.sums import Sum, TokenCounts
+from hal0_budget.stores.files.sums import Sum, TokenCounts
 from hal0_budget.windows import label
 
 # How a cost is known, the surest first. What other writers say besides is one more.

@@ -10,7 +10,7 @@ from hal0_budget.charges import Charge
 from hal0_budget.errors import InvalidReply, PriceUnknown, ProviderError, UsageError
 from hal0_budget.pricelist import PriceList, price_list
 from hal0_budget.settlement import Fallback, charge_of, made_id
-from hal0_budget.store.source import read_source
+from hal0_budget.stores.files.source import read_source
 from hal0_budget.transcript import MAX_REPLY, read_reply
 from hal0_budget.windows import utc_now
 

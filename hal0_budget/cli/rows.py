@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from hal0_budget.cli.render import printable
 from hal0_budget.money import dollars
-from hal0_budget.store.rows import Row
-from hal0_budget.store.tail import Entry
+from hal0_budget.stores.files.row_format import Row
+from hal0_budget.stores.files.tail import Entry
 
 _DOUBTFUL = ("estimated", "unconfirmed")
 _MORE = (

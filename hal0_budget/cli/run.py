@@ -34,8 +34,8 @@ from hal0_budget.errors import BudgetError, InvalidReply, ProviderError, UsageEr
 from hal0_budget.money import dollars, parse_usd
 from hal0_budget.runner import Copy, CostFile, NotStarted, run_child
 from hal0_budget.settlement import Fallback, charge_of
-from hal0_budget.store.hold_format import Hold
-from hal0_budget.store.lock import DEFAULT_TIMEOUT
+from hal0_budget.stores.files.hold_format import Hold
+from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 from hal0_budget.transcript import MAX_REPLY, read_reply
 from hal0_budget.windows import utc_now
 

@@ -25,7 +25,7 @@ from hal0_budget.cli.render import Result
 from hal0_budget.errors import UsageError
 from hal0_budget.money import plain
 from hal0_budget.results import Revision
-from hal0_budget.store.lock import DEFAULT_TIMEOUT
+from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 from hal0_budget.windows import Window
 
 

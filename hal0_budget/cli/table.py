@@ -16,7 +16,7 @@ from hal0_budget.cli.render import unconfirmed_line
 from hal0_budget.cli.rows import cells
 from hal0_budget.money import add, dollars
 from hal0_budget.results import Statement, WindowState
-from hal0_budget.store.tail import Entry
+from hal0_budget.stores.files.tail import Entry
 from hal0_budget.verdict import remaining
 from hal0_budget.windows import label
 

@@ -16,10 +16,10 @@ from hal0_budget.cli.render import Result
 from hal0_budget.cli.screen import require_terminal
 from hal0_budget.errors import BudgetError
 from hal0_budget.results import Statement
-from hal0_budget.store.hold_format import Hold
-from hal0_budget.store.layout import Home
-from hal0_budget.store.ledger import HOLDS, LEDGER
-from hal0_budget.store.tail import Entry, Tail
+from hal0_budget.stores.files.hold_format import Hold
+from hal0_budget.stores.files.layout import Home
+from hal0_budget.stores.files.ledger import HOLDS, LEDGER
+from hal0_budget.stores.files.tail import Entry, Tail
 from hal0_budget.windows import utc_now
 
 # More rows than any terminal has lines.

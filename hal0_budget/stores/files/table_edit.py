@@ -10,7 +10,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from hal0_budget.store.toml_text import Header, Inline, Outline, Pair, Path, line_end, line_start, outline_of
+from hal0_budget.stores.files.toml_text import (
+    Header,
+    Inline,
+    Outline,
+    Pair,
+    Path,
+    line_end,
+    line_start,
+    outline_of,
+)
 
 # What may stand behind a member of an inline table that has its line to itself.
 _REST_OF_LINE = re.compile(r"[ \t]*+(,?)[ \t]*+(?:#[^\n]*+|)\r?\n")

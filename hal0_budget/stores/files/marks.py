@@ -17,9 +17,9 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from hal0_budget.store.durable import NotRegular, opened, size_of, write_whole
-from hal0_budget.store.growth import Growth
-from hal0_budget.store.lock import Lock
+from hal0_budget.stores.files.durable import NotRegular, opened, size_of, write_whole
+from hal0_budget.stores.files.growth import Growth
+from hal0_budget.stores.files.lock import Lock
 
 # A mark takes about 80 bytes; a longer log is cut down to the highest marks.
 LONGEST_LOG = 8 * 1024

@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from hal0_budget.money import EXACT, ZERO, plain, total
-from hal0_budget.store.rows import (
+from hal0_budget.stores.files.row_format import (
     TORN_MARK,
     Unreadable,
     is_blank,

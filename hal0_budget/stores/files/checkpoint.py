@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hal0_budget.money import plain
-from hal0_budget.store.durable import NotRegular, opened, replace, size_of, write_whole
-from hal0_budget.store.growth import Gained, Growth
-from hal0_budget.store.marks import KINDS, HoldsMark, LedgerMark, Marks, marks_in, owner_of
-from hal0_budget.store.tally import BadLine, Tally
+from hal0_budget.stores.files.durable import NotRegular, opened, replace, size_of, write_whole
+from hal0_budget.stores.files.growth import Gained, Growth
+from hal0_budget.stores.files.marks import KINDS, HoldsMark, LedgerMark, Marks, marks_in, owner_of
+from hal0_budget.stores.files.tally import BadLine, Tally
 
 VERSION = 3
 

@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any, Literal, NamedTuple, get_args
 
 from hal0_budget.money import checked_usd, plain
-from hal0_budget.store.rows import Unreadable, is_hour, parse_object
+from hal0_budget.stores.files.row_format import Unreadable, is_hour, parse_object
 
 VERSION = 2
 

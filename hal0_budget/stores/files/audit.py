@@ -17,18 +17,18 @@ from typing import Literal, NamedTuple
 
 from hal0_budget.errors import BudgetError
 from hal0_budget.money import dollars
-from hal0_budget.store.cache import Cache
-from hal0_budget.store.cache_audit import CacheAudit
-from hal0_budget.store.checkpoint import Saved
-from hal0_budget.store.durable import NotRegular, opened
-from hal0_budget.store.layout import Home
-from hal0_budget.store.ledger import BLOCK, CACHE, CHECKPOINT, HOLDS, Ledger, NotALedger, scan
-from hal0_budget.store.marks import AllMarks
-from hal0_budget.store.persona_file import read_persona
-from hal0_budget.store.rows import TORN_MARK, Unreadable, is_several, lines_and_ids, parse_row
-from hal0_budget.store.segments import hash_of
-from hal0_budget.store.tally import Tally
-from hal0_budget.store.trail import Line, lines_of
+from hal0_budget.stores.files.cache import Cache
+from hal0_budget.stores.files.cache_audit import CacheAudit
+from hal0_budget.stores.files.checkpoint import Saved
+from hal0_budget.stores.files.durable import NotRegular, opened
+from hal0_budget.stores.files.layout import Home
+from hal0_budget.stores.files.ledger import BLOCK, CACHE, CHECKPOINT, HOLDS, Ledger, NotALedger, scan
+from hal0_budget.stores.files.marks import AllMarks
+from hal0_budget.stores.files.persona_file import read_persona
+from hal0_budget.stores.files.row_format import TORN_MARK, Unreadable, is_several, lines_and_ids, parse_row
+from hal0_budget.stores.files.segments import hash_of
+from hal0_budget.stores.files.tally import Tally
+from hal0_budget.stores.files.trail import Line, lines_of
 
 # How far to look for a line that is not where it was.
 _AHEAD = 64

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from hal0_budget.money import ZERO, total
-from hal0_budget.store.rows import Unreadable, parse_row
+from hal0_budget.stores.files.row_format import Unreadable, parse_row
 
 _OBJECT = b'{"'
 _COST = re.compile(rb'"cost_usd"\s{0,9}:\s{0,9}([0-9]{1,10}(?:\.[0-9]{1,40})?(?:[eE]-[0-9]{1,2})?)')

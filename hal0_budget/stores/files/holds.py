@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from hal0_budget.money import plain
-from hal0_budget.store.durable import (
+from hal0_budget.stores.files.durable import (
     FOLDERS_ABOVE,
     NotRegular,
     append_whole,
@@ -26,16 +26,10 @@ from hal0_budget.store.durable import (
     sync_dir,
     sync_dirs,
 )
-from hal0_budget.store.hold_format import (
-    Closing,
-    Header,
-    Hold,
-    body_of,
-    chained,
-)
-from hal0_budget.store.hold_state import HoldState
-from hal0_budget.store.marks import HoldsMark
-from hal0_budget.store.rows import TORN_MARK
+from hal0_budget.stores.files.hold_format import Closing, Header, Hold, body_of, chained
+from hal0_budget.stores.files.hold_state import HoldState
+from hal0_budget.stores.files.marks import HoldsMark
+from hal0_budget.stores.files.row_format import TORN_MARK
 
 # Closed holds are kept as long as the journal is shorter, and the newest of them always: a second
 # settlement of one must be told from one of a hold that never was.

@@ -14,8 +14,8 @@ import tomli
 
 from hal0_budget.budget import Budget, BudgetValueError, may_hold_lookalikes
 from hal0_budget.errors import PersonaMalformed
-from hal0_budget.store.durable import NotRegular, identity_of, opened
-from hal0_budget.store.layout import Home
+from hal0_budget.stores.files.durable import NotRegular, identity_of, opened
+from hal0_budget.stores.files.layout import Home
 
 # Longer than any persona that a person or hal0 writes.
 MAX_BYTES = 1024 * 1024

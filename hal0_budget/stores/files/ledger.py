@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hal0_budget.errors import LedgerDamaged, LockTimeout
-from hal0_budget.store.checkpoint import Checkpoint, CheckpointLog, Saved, last_crc
-from hal0_budget.store.durable import FOLDERS_ABOVE, NotRegular, opened, size_of, sync_dirs
-from hal0_budget.store.hold_format import Closing, Hold
-from hal0_budget.store.holds import Holds
-from hal0_budget.store.layout import LOCK
-from hal0_budget.store.lock import Lock
-from hal0_budget.store.marks import AllMarks, MarkLog, Marks
-from hal0_budget.store.tally import BadLine, Tally
-from hal0_budget.store.trail import grown
+from hal0_budget.stores.files.checkpoint import Checkpoint, CheckpointLog, Saved, last_crc
+from hal0_budget.stores.files.durable import FOLDERS_ABOVE, NotRegular, opened, size_of, sync_dirs
+from hal0_budget.stores.files.hold_format import Closing, Hold
+from hal0_budget.stores.files.holds import Holds
+from hal0_budget.stores.files.layout import LOCK
+from hal0_budget.stores.files.lock import Lock
+from hal0_budget.stores.files.marks import AllMarks, MarkLog, Marks
+from hal0_budget.stores.files.tally import BadLine, Tally
+from hal0_budget.stores.files.trail import grown
 
 if TYPE_CHECKING:
-    from hal0_budget.store.cache import Cache
+    from hal0_budget.stores.files.cache import Cache
 
 # A block of a scan, and the longest line: one that fills a block is refused unread.
 BLOCK = 256 * 1024
@@ -124,7 +124,7 @@ class Ledger:
         """The cache beside the ledger, kept open for the next look-up."""
         if self._cache is None:
             # The gate does without, and so do most charges.
-            from hal0_budget.store.cache import Cache
+            from hal0_budget.stores.files.cache import Cache
 
             self._cache = Cache(self.dir / CACHE)
         return self._cache

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from hal0_budget.errors import InvalidCharge, LedgerDamaged, WriteFailed
-from hal0_budget.store.durable import (
+from hal0_budget.stores.files.durable import (
     FOLDERS_ABOVE,
     NotRegular,
     append_whole,
@@ -24,15 +24,15 @@ from hal0_budget.store.durable import (
     sync_dirs,
     write_whole,
 )
-from hal0_budget.store.hold_format import Closing, Hold
-from hal0_budget.store.holds import Holds
-from hal0_budget.store.ledger import BLOCK, Ledger, Reading
-from hal0_budget.store.marks import HoldsMark, Marks
-from hal0_budget.store.rows import Row, is_several, seal_of, void_id
-from hal0_budget.store.trail import LENGTH
+from hal0_budget.stores.files.hold_format import Closing, Hold
+from hal0_budget.stores.files.holds import Holds
+from hal0_budget.stores.files.ledger import BLOCK, Ledger, Reading
+from hal0_budget.stores.files.marks import HoldsMark, Marks
+from hal0_budget.stores.files.row_format import Row, is_several, seal_of, void_id
+from hal0_budget.stores.files.trail import LENGTH
 
 if TYPE_CHECKING:
-    from hal0_budget.store.lookup import RowFinder
+    from hal0_budget.stores.files.lookup import RowFinder
 
 # How long another writer may take to finish a row that looks torn.
 _TEAR_GRACE = 0.02
@@ -216,7 +216,7 @@ class Writer:
     def catch_up(self) -> None:
         """Cover a part of what the cache does not cover yet, after the lock is released. Best effort."""
         if self._is_behind:
-            from hal0_budget.store.catch_up import SLICE, catch_up
+            from hal0_budget.stores.files.catch_up import SLICE, catch_up
 
             with suppress(OSError), opened(self._ledger.path, os.O_RDONLY) as fd:
                 catch_up(self._ledger.cache(), fd, self._ledger.marks.read().ledger.epoch, SLICE)
@@ -247,7 +247,7 @@ class Writer:
 
 def _row_finder(stack: ExitStack, ledger: Ledger) -> RowFinder:
     # A charge whose id was generated needs none.
-    from hal0_budget.store.lookup import RowFinder
+    from hal0_budget.stores.files.lookup import RowFinder
 
     rows = RowFinder(ledger.path, ledger.cache, ledger.marks.read().ledger.epoch)
     stack.callback(rows.close)

@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hal0_budget.store.durable import opened, size_of
-from hal0_budget.store.ledger import BLOCK
-from hal0_budget.store.rows import Row, Unreadable, lines_and_ids, parse_row
-from hal0_budget.store.trail import LENGTH
+from hal0_budget.stores.files.durable import opened, size_of
+from hal0_budget.stores.files.ledger import BLOCK
+from hal0_budget.stores.files.row_format import Row, Unreadable, lines_and_ids, parse_row
+from hal0_budget.stores.files.trail import LENGTH
 
 if TYPE_CHECKING:
-    from hal0_budget.store.cache import Cache
+    from hal0_budget.stores.files.cache import Cache
 
 # A ledger that is no longer is scanned at once.
 SCANNED = LENGTH
@@ -148,7 +148,7 @@ class RowFinder:
         self.covered = 0
         # What a scan takes no time for needs no cache, and the import of none.
         if size_of(fd) > SCANNED:
-            from hal0_budget.store.segments import look_up
+            from hal0_budget.stores.files.segments import look_up
 
             found, self.covered = look_up(self._cache(), fd, self._epoch, request_ids)
         for request_id in request_ids:

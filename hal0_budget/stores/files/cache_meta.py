@@ -9,7 +9,7 @@ import sys
 from binascii import crc32
 from typing import Any, NamedTuple
 
-from hal0_budget.store.durable import size_of
+from hal0_budget.stores.files.durable import size_of
 
 # The byte order is that of the machine, and part of the format.
 _FORMAT = f"1 {sys.byteorder}"

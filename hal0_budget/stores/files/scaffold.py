@@ -12,11 +12,11 @@ import tomli_w
 
 from hal0_budget.budget import Budget
 from hal0_budget.errors import PersonaChanged, PersonaMalformed, from_os_error
-from hal0_budget.salvage import salvage
-from hal0_budget.store.durable import FOLDERS_ABOVE, identity_of, make_dirs, opened, replace, sync_dirs
-from hal0_budget.store.layout import Home
-from hal0_budget.store.lock import DEFAULT_TIMEOUT, Lock
-from hal0_budget.store.persona_file import MAX_BYTES, parse_document
+from hal0_budget.stores.files.durable import FOLDERS_ABOVE, identity_of, make_dirs, opened, replace, sync_dirs
+from hal0_budget.stores.files.layout import Home
+from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT, Lock
+from hal0_budget.stores.files.persona_file import MAX_BYTES, parse_document
+from hal0_budget.stores.files.salvage import salvage
 
 DEFAULT_PERSONAS = ("hermes", "coder")
 

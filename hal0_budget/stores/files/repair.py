@@ -18,14 +18,14 @@ from decimal import Decimal
 from pathlib import Path
 
 from hal0_budget.money import ZERO, dollars, subtract
-from hal0_budget.store.cache import FORMER
-from hal0_budget.store.durable import opened, replace, size_of, sync, sync_dir, write_whole
-from hal0_budget.store.hold_format import Closing
-from hal0_budget.store.layout import Home
-from hal0_budget.store.ledger import BLOCK, Ledger, NotALedger
-from hal0_budget.store.marks import AllMarks, LedgerMark, Marks
-from hal0_budget.store.rows import Row, Unreadable, is_blank, parse_row
-from hal0_budget.store.whole_rows import Piece, dollars_in, whole_rows
+from hal0_budget.stores.files.cache import FORMER
+from hal0_budget.stores.files.durable import opened, replace, size_of, sync, sync_dir, write_whole
+from hal0_budget.stores.files.hold_format import Closing
+from hal0_budget.stores.files.layout import Home
+from hal0_budget.stores.files.ledger import BLOCK, Ledger, NotALedger
+from hal0_budget.stores.files.marks import AllMarks, LedgerMark, Marks
+from hal0_budget.stores.files.row_format import Row, Unreadable, is_blank, parse_row
+from hal0_budget.stores.files.whole_rows import Piece, dollars_in, whole_rows
 
 
 def repair(home: Home, persona: str, now: datetime, lock_timeout: float) -> list[str]:

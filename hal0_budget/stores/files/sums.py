@@ -12,8 +12,8 @@ from decimal import Decimal, localcontext
 from typing import NamedTuple
 
 from hal0_budget.money import EXACT, ZERO
-from hal0_budget.store.ledger import BLOCK
-from hal0_budget.store.rows import Row, Unreadable, is_blank, is_hour, parse_row, plain_facts
+from hal0_budget.stores.files.ledger import BLOCK
+from hal0_budget.stores.files.row_format import Row, Unreadable, is_blank, is_hour, parse_row, plain_facts
 
 # The source of a cost that was simply told, as by `charge --cost`.
 TOLD = "told"

@@ -9,11 +9,11 @@ import os
 from array import array
 from binascii import crc32
 
-from hal0_budget.store.cache import Cache, CacheUnavailable, CacheUnusable, Parts
-from hal0_budget.store.cache_meta import Mark, Meta, Segment
-from hal0_budget.store.ledger import BLOCK
-from hal0_budget.store.rows import lines_and_ids
-from hal0_budget.store.segments import HIGHEST, hash_of, merged, write_segment
+from hal0_budget.stores.files.cache import Cache, CacheUnavailable, CacheUnusable, Parts
+from hal0_budget.stores.files.cache_meta import Mark, Meta, Segment
+from hal0_budget.stores.files.ledger import BLOCK
+from hal0_budget.stores.files.row_format import lines_and_ids
+from hal0_budget.stores.files.segments import HIGHEST, hash_of, merged, write_segment
 
 # What one charge covers at most, and merges: some hundredths of a second.
 SLICE = 256 * 1024

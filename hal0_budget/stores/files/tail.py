@@ -14,9 +14,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hal0_budget.errors import LedgerDamaged, from_os_error
-from hal0_budget.store.durable import NotRegular, opened
-from hal0_budget.store.ledger import BLOCK, NotALedger
-from hal0_budget.store.rows import Row, Unreadable, is_blank, is_hour, parse_row, plain_rows, whole_object
+from hal0_budget.stores.files.durable import NotRegular, opened
+from hal0_budget.stores.files.ledger import BLOCK, NotALedger
+from hal0_budget.stores.files.row_format import (
+    Row,
+    Unreadable,
+    is_blank,
+    is_hour,
+    parse_row,
+    plain_rows,
+    whole_object,
+)
 
 
 class Entry(NamedTuple):

@@ -19,8 +19,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from hal0_budget.store.cache_meta import Meta, meta_of
-from hal0_budget.store.durable import opened
+from hal0_budget.stores.files.cache_meta import Meta, meta_of
+from hal0_budget.stores.files.durable import opened
 
 if TYPE_CHECKING:
     import sqlite3

@@ -8,13 +8,13 @@ from binascii import crc32
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hal0_budget.store.cache import Cache, CacheUnavailable, CacheUnusable, Parts
-from hal0_budget.store.cache_meta import Meta
-from hal0_budget.store.day_sums import all_days
-from hal0_budget.store.ledger import BLOCK
-from hal0_budget.store.rows import lines_and_ids
-from hal0_budget.store.segments import HIGHEST, all_records, hash_of
-from hal0_budget.store.trail import Line
+from hal0_budget.stores.files.cache import Cache, CacheUnavailable, CacheUnusable, Parts
+from hal0_budget.stores.files.cache_meta import Meta
+from hal0_budget.stores.files.day_sums import all_days
+from hal0_budget.stores.files.ledger import BLOCK
+from hal0_budget.stores.files.row_format import lines_and_ids
+from hal0_budget.stores.files.segments import HIGHEST, all_records, hash_of
+from hal0_budget.stores.files.trail import Line
 
 # Of so many lines, evenly taken, one in 50 must stand in the ledger for the cache to be of it.
 _SAMPLED = 1000

@@ -11,8 +11,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from hal0_budget.store.ledger import BLOCK, Progress
-from hal0_budget.store.rows import Unreadable, is_hour, parse_row, plain_costs, plain_rows
+from hal0_budget.stores.files.ledger import BLOCK, Progress
+from hal0_budget.stores.files.row_format import Unreadable, is_hour, parse_row, plain_costs, plain_rows
 
 
 class Calls(NamedTuple):

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hal0_budget.errors import LockTimeout
-from hal0_budget.store.durable import make_dirs, opened
+from hal0_budget.stores.files.durable import make_dirs, opened
 
 DEFAULT_TIMEOUT = 5.0
 
