@@ -19,50 +19,50 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hal0_budget.account import Account as Account
-    from hal0_budget.budget import Budget as Budget
-    from hal0_budget.charges import Charge as Charge
     from hal0_budget.errors import BudgetError as BudgetError
     from hal0_budget.grouping import Group as Group
-    from hal0_budget.money import parse_usd as parse_usd
+    from hal0_budget.model.budget import Budget as Budget
+    from hal0_budget.model.charge import Charge as Charge
+    from hal0_budget.model.money import parse_usd as parse_usd
+    from hal0_budget.model.records import Hold as Hold
+    from hal0_budget.model.records import Row as Row
+    from hal0_budget.model.results import Decision as Decision
+    from hal0_budget.model.results import Receipt as Receipt
+    from hal0_budget.model.results import Reservation as Reservation
+    from hal0_budget.model.results import Revision as Revision
+    from hal0_budget.model.results import Statement as Statement
+    from hal0_budget.model.results import WindowState as WindowState
+    from hal0_budget.model.sums import Sum as Sum
+    from hal0_budget.model.verdict import Scope as Scope
+    from hal0_budget.model.verdict import Usage as Usage
+    from hal0_budget.model.verdict import Verdict as Verdict
+    from hal0_budget.model.verdict import decide as decide
     from hal0_budget.reports import PersonaReport as PersonaReport
     from hal0_budget.reports import Report as Report
     from hal0_budget.reports import report as report
-    from hal0_budget.results import Decision as Decision
-    from hal0_budget.results import Receipt as Receipt
-    from hal0_budget.results import Reservation as Reservation
-    from hal0_budget.results import Revision as Revision
-    from hal0_budget.results import Statement as Statement
-    from hal0_budget.results import WindowState as WindowState
     from hal0_budget.simulation import Simulation as Simulation
     from hal0_budget.simulation import simulate as simulate
-    from hal0_budget.stores.files.hold_format import Hold as Hold
     from hal0_budget.stores.files.layout import Home as Home
-    from hal0_budget.stores.files.row_format import Row as Row
     from hal0_budget.stores.files.scaffold import Created as Created
     from hal0_budget.stores.files.scaffold import init as init
-    from hal0_budget.stores.files.sums import Sum as Sum
     from hal0_budget.stores.files.tail import Entry as Entry
     from hal0_budget.stores.files.tail import Tail as Tail
-    from hal0_budget.verdict import Scope as Scope
-    from hal0_budget.verdict import Usage as Usage
-    from hal0_budget.verdict import Verdict as Verdict
-    from hal0_budget.verdict import decide as decide
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Account": "account",
-    "Decision": "results",
-    "Revision": "results",
-    "Statement": "results",
-    "WindowState": "results",
-    "Receipt": "results",
-    "Reservation": "results",
-    "Budget": "budget",
-    "Charge": "charges",
+    "Decision": "model.results",
+    "Revision": "model.results",
+    "Statement": "model.results",
+    "WindowState": "model.results",
+    "Receipt": "model.results",
+    "Reservation": "model.results",
+    "Budget": "model.budget",
+    "Charge": "model.charge",
     "BudgetError": "errors",
     "Group": "grouping",
-    "parse_usd": "money",
+    "parse_usd": "model.money",
     "PersonaReport": "reports",
     "Report": "reports",
     "report": "reports",
@@ -70,16 +70,16 @@ _HOMES = {
     "init": "stores.files.scaffold",
     "Simulation": "simulation",
     "simulate": "simulation",
-    "Hold": "stores.files.hold_format",
+    "Hold": "model.records",
     "Home": "stores.files.layout",
-    "Row": "stores.files.row_format",
-    "Sum": "stores.files.sums",
+    "Row": "model.records",
+    "Sum": "model.sums",
     "Entry": "stores.files.tail",
     "Tail": "stores.files.tail",
-    "Scope": "verdict",
-    "Usage": "verdict",
-    "Verdict": "verdict",
-    "decide": "verdict",
+    "Scope": "model.verdict",
+    "Usage": "model.verdict",
+    "Verdict": "model.verdict",
+    "decide": "model.verdict",
 }
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604, every name of _HOMES is a string
 

@@ -13,19 +13,20 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from hal0_budget.budget import KEYS, Budget, BudgetValueError
-from hal0_budget.charges import Charge, checked_amount, checked_text
+from hal0_budget.clock import utc_now
 from hal0_budget.errors import InvalidBudget, InvalidEstimate, InvalidHold, from_os_error
-from hal0_budget.money import ZERO
-from hal0_budget.results import Decision, Receipt, Reservation, Revision, Statement, statement_of
-from hal0_budget.stores.files.hold_format import Hold, OnExpiry
-from hal0_budget.stores.files.layout import Home, checked_id
+from hal0_budget.model.budget import KEYS, Budget, BudgetValueError
+from hal0_budget.model.charge import Charge, checked_amount, checked_text
+from hal0_budget.model.ids import checked_id
+from hal0_budget.model.money import ZERO
+from hal0_budget.model.records import Hold, OnExpiry, Row
+from hal0_budget.model.results import Decision, Receipt, Reservation, Revision, Statement
+from hal0_budget.model.verdict import Scope, Usage, decide
+from hal0_budget.statement import statement_of
+from hal0_budget.stores.files.layout import Home
 from hal0_budget.stores.files.ledger import Ledger, Reading
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT, Lock
 from hal0_budget.stores.files.persona_file import PersonaFile, read_persona
-from hal0_budget.stores.files.row_format import Row
-from hal0_budget.verdict import Scope, Usage, decide
-from hal0_budget.windows import utc_now
 
 if TYPE_CHECKING:
     from hal0_budget.books import Books

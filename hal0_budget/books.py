@@ -4,18 +4,19 @@ holds are booked, and money that is spent is always recorded.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from typing import NamedTuple
 
-from hal0_budget.charges import Charge
 from hal0_budget.errors import Conflict, HoldNotFound, RequestNotFound, WriteFailed
-from hal0_budget.money import dollars, negative, subtract
-from hal0_budget.results import Receipt
-from hal0_budget.stores.files.hold_format import Closing, Hold
+from hal0_budget.model.charge import Charge
+from hal0_budget.model.ids import void_id
+from hal0_budget.model.money import dollars, negative, subtract
+from hal0_budget.model.records import Closing, Hold, Row
+from hal0_budget.model.results import Receipt
 from hal0_budget.stores.files.ledger import Reading
-from hal0_budget.stores.files.row_format import Row, void_id
 from hal0_budget.stores.files.writer import Writer
 
 
@@ -38,7 +39,7 @@ class Books:
         closings: dict[str, Closing] = {}
         resolved: set[str | None] = set()
         for charge in charges:
-            row = charge.row(self._persona, self.now)
+            row = charge.row(self._persona, self.now, f"req_{os.urandom(16).hex()}")
             # A generated id cannot be a duplicate: skip the lookup.
             known = self._on_record(row, new) if charge.request_id else None
             if known is not None:

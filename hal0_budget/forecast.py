@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
-from hal0_budget.money import ZERO, total
+from hal0_budget.model.money import ZERO, total
 
 _LOOKS_BACK = timedelta(days=7)
 _SHORTEST = timedelta(hours=1)

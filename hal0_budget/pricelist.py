@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hal0_budget.errors import PriceUnknown, UsageError
-from hal0_budget.money import EXACT, ZERO, checked_usd, parse_usd
+from hal0_budget.model.money import EXACT, ZERO, checked_usd, parse_usd
 from hal0_budget.prices import Price, Rates
 from hal0_budget.stores.files.source import read_source
 

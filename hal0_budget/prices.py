@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from hal0_budget.errors import PriceUnknown
-from hal0_budget.money import EXACT, ZERO, checked_usd, multiply, plain, subtract, total
-from hal0_budget.tokens import Tokens
+from hal0_budget.model.money import EXACT, ZERO, checked_usd, multiply, plain, subtract, total
+from hal0_budget.model.tokens import Tokens
 
 
 class Rates(NamedTuple):

@@ -12,10 +12,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from hal0_budget.budget import Budget
-from hal0_budget.money import EXACT, ZERO, add, total
-from hal0_budget.verdict import Level, Limit, Scope, Usage, Verdict, decide, limits
-from hal0_budget.windows import SPEND_WINDOWS, Window, window_start
+from hal0_budget.model.budget import Budget
+from hal0_budget.model.money import EXACT, ZERO, add, total
+from hal0_budget.model.verdict import Level, Limit, Scope, Usage, Verdict, decide, limits
+from hal0_budget.model.windows import SPEND_WINDOWS, Window, window_start
 
 _ABOVE_ALL = Decimal("Infinity")
 _BELOW_ALL = Decimal(-1)

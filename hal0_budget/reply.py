@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from hal0_budget.errors import InvalidReply, ProviderError
-from hal0_budget.money import add, checked_usd, plain
-from hal0_budget.tokens import Tokens
+from hal0_budget.model.money import add, checked_usd, plain
+from hal0_budget.model.tokens import Tokens
 
 _MOST_TOKENS = 10**15
 _LONGEST_MESSAGE = 500

@@ -12,19 +12,21 @@ from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
 
+from hal0_budget.clock import utc_now
 from hal0_budget.dates import Calendar, Span, day_at, span_of
 from hal0_budget.errors import BudgetError, from_os_error
 from hal0_budget.forecast import pace_of, reached_at
 from hal0_budget.grouping import By, Group, Spending, groups_of, sources_of
-from hal0_budget.money import ZERO
-from hal0_budget.results import Statement, statement_of
+from hal0_budget.model.money import ZERO
+from hal0_budget.model.results import Statement
+from hal0_budget.model.sums import Sum, total_of
+from hal0_budget.model.verdict import Scope, Usage, Verdict, decide
+from hal0_budget.model.windows import Window
+from hal0_budget.statement import statement_of
 from hal0_budget.stores.files.day_sums import TooManySums, hourly_sums, streamed_sums
 from hal0_budget.stores.files.layout import Home
 from hal0_budget.stores.files.ledger import Ledger, NotALedger, Reading
 from hal0_budget.stores.files.persona_file import read_persona
-from hal0_budget.stores.files.sums import Sum, total_of
-from hal0_budget.verdict import Scope, Usage, Verdict, decide
-from hal0_budget.windows import Window, utc_now
 
 # Told how many bytes of how many of a persona's ledger are read.
 Progress = Callable[[str, int, int], None]

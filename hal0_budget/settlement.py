@@ -9,8 +9,8 @@ from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
 
-from hal0_budget.charges import Charge, checked_request_id, checked_text, token_counts
 from hal0_budget.errors import BudgetError, InvalidCharge, PriceUnknown, UsageError
+from hal0_budget.model.charge import Charge, checked_request_id, checked_text, token_counts
 from hal0_budget.pricelist import PriceList
 from hal0_budget.reply import Reply
 

@@ -8,18 +8,20 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from hal0_budget.budget import KEYS, Budget, BudgetValueError
+from hal0_budget.clock import utc_now
 from hal0_budget.errors import InvalidBudget, from_os_error
-from hal0_budget.money import add, total
+from hal0_budget.model.budget import KEYS, Budget, BudgetValueError
+from hal0_budget.model.money import add, total
+from hal0_budget.model.records import Row
+from hal0_budget.model.verdict import Level
+from hal0_budget.model.windows import WINDOWS, Window
 from hal0_budget.replay import Replay, Ruled, Standing
 from hal0_budget.stores.files.calls import Calls, calls
 from hal0_budget.stores.files.durable import opened
 from hal0_budget.stores.files.layout import Home
 from hal0_budget.stores.files.ledger import Ledger, Progress
 from hal0_budget.stores.files.persona_file import PersonaFile, read_persona
-from hal0_budget.stores.files.row_format import Row, parse_row
-from hal0_budget.verdict import Level
-from hal0_budget.windows import WINDOWS, Window, utc_now
+from hal0_budget.stores.files.row_format import parse_row
 
 # As many blocked calls as are named one by one; the rest are counted.
 NAMED_CALLS = 20

@@ -24,9 +24,9 @@ from statistics import median
 from string import ascii_letters
 
 from hal0_budget import Account, Home, init, simulate
+from hal0_budget.model.records import Row
 from hal0_budget.stores.files.catch_up import catch_up
 from hal0_budget.stores.files.ledger import CACHE, Ledger
-from hal0_budget.stores.files.row_format import Row
 
 COMMAND = str(Path(sys.executable).with_name("hal0-budget"))
 SMALL, LARGE = 1_000, 1_000_000

@@ -32,8 +32,8 @@ NOW = datetime(2026, 5, 29, 16, 42, tzinfo=UTC)
 # The command as its script starts it, but for the clock.
 COMMAND = f"""
 from datetime import datetime
-from hal0_budget import windows
-windows.utc_now = lambda: datetime.fromisoformat("{NOW.isoformat()}")
+from hal0_budget import clock
+clock.utc_now = lambda: datetime.fromisoformat("{NOW.isoformat()}")
 from hal0_budget.__main__ import main
 main()
 """

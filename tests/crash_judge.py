@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hal0_budget import Account, BudgetError, Home
+from hal0_budget.clock import utc_now
 from hal0_budget.stores.files.audit import audit
-from hal0_budget.windows import utc_now
 from tests.crash_states import MEMORY, Case, lay
 from tests.crash_steps import ABSENT, NO_ROW, Books, again, books_of, finished, go_on, possible
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import tomli
 
 from hal0_budget import Account, Charge, Home, init
+from hal0_budget.clock import utc_now
 from hal0_budget.errors import Conflict, HoldNotFound
 from hal0_budget.stores.files.repair import repair
-from hal0_budget.windows import utc_now
 
 # Of a persona without a file, and of one without a cap.
 ABSENT = "absent"

@@ -198,10 +198,10 @@ def _stop_the_clock() -> None:
     """Before anything takes it."""
     from datetime import datetime
 
-    from hal0_budget import windows
+    from hal0_budget import clock
 
     noon = datetime.fromisoformat(NOON)
-    windows.utc_now = lambda: noon
+    clock.utc_now = lambda: noon
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hal0_budget import Account, Budget, BudgetError, Home
-from hal0_budget.budget import KEYS, BudgetValueError
+from hal0_budget.model.budget import KEYS, BudgetValueError
 from tests.conftest import Cli
 
 HEAD = '[persona]\nid = "hermes"\n'

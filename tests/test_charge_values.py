@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hal0_budget import Account, BudgetError, Home, init
-from hal0_budget.charges import Charge
 from hal0_budget.cli.batch import read_batch
+from hal0_budget.clock import utc_now
 from hal0_budget.errors import InvalidCharge, InvalidEstimate, InvalidHold
+from hal0_budget.model.charge import Charge
+from hal0_budget.model.tokens import Tokens
 from hal0_budget.stores.files.audit import audit
 from hal0_budget.stores.files.ledger import BLOCK
 from hal0_budget.stores.files.row_format import parse_row
-from hal0_budget.tokens import Tokens
-from hal0_budget.windows import utc_now
 from tests.conftest import SAMPLES, Cli, Proof
 
 pytestmark = pytest.mark.promise(9)

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hal0_budget import Account, Home, init
-from hal0_budget.budget import CAP_KEYS
-from hal0_budget.windows import SPEND_WINDOWS, Window
+from hal0_budget.model.budget import CAP_KEYS
+from hal0_budget.model.windows import SPEND_WINDOWS, Window
 from tests.conftest import NOON, Cli, Clock, Proof
 
 pytestmark = pytest.mark.promise(10)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hal0_budget import Account, BudgetError, Home, init
-from hal0_budget.windows import utc_now
+from hal0_budget.clock import utc_now
 from tests.conftest import Cli, Clock, Proof
 from tests.test_hold_damage import changed, files_of, lay, refused
 

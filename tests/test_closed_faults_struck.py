@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, Home
-from hal0_budget.windows import utc_now
+from hal0_budget.clock import utc_now
 from tests.conftest import COMMAND, Cli
 from tests.test_faults import missing
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, Home, Row
+from hal0_budget.clock import utc_now
 from hal0_budget.stores.files.audit import audit
-from hal0_budget.windows import utc_now
 from tests.conftest import COMMAND, Cli, Proof
 
 COST = Decimal("0.25")

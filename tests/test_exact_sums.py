@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, Home
-from hal0_budget.windows import SPEND_WINDOWS
+from hal0_budget.model.windows import SPEND_WINDOWS
 from tests.conftest import NOON, Cli, Proof
 from tests.test_clock import calendar_start
 

@@ -15,9 +15,9 @@ import pytest
 from hal0_budget import Account, BudgetError, Home
 from hal0_budget.cli.app import invoke
 from hal0_budget.cli.options import Output
+from hal0_budget.clock import utc_now
 from hal0_budget.stores.files import writer as writer_module
 from hal0_budget.stores.files.audit import audit
-from hal0_budget.windows import utc_now
 from tests.conftest import SAMPLES, Cli, Proof
 from tests.test_faults import MUTATING, Trace, restored, tear
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, BudgetError, Home, init
+from hal0_budget.clock import utc_now
 from hal0_budget.stores.files.audit import audit
-from hal0_budget.windows import utc_now
 from tests.conftest import Clock, Proof
 
 pytestmark = pytest.mark.promise(16)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, BudgetError, Home
-from hal0_budget.budget import CAP_KEYS
+from hal0_budget.model.budget import CAP_KEYS
 from tests.conftest import Cli, Proof, forget_marks
 from tests.test_budget import BUDGET
 from tests.test_money import HOSTILE, files

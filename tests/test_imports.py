@@ -26,14 +26,14 @@ BANNED = {
     "hal0_budget.cli.table", "hal0_budget.cli.set",
     "zoneinfo", "fractions", "html", "csv", "hal0_budget.dates", "hal0_budget.reports",
     "hal0_budget.stores.files.day_sums", "hal0_budget.stores.files.sums", "hal0_budget.stores.files.calls",
-    "hal0_budget.stores.files.source",
+    "hal0_budget.stores.files.source", "hal0_budget.model.sums",
     "hal0_budget.cli.progress",
     "hal0_budget.cli.caps", "hal0_budget.cli.candidates", "hal0_budget.replay",
     "hal0_budget.stores.files.tail", "hal0_budget.cli.rows", "hal0_budget.cli.screen",
-    "hashlib", "genai_prices", "hal0_budget.tokens", "hal0_budget.prices", "hal0_budget.reply",
+    "hashlib", "genai_prices", "hal0_budget.model.tokens", "hal0_budget.prices", "hal0_budget.reply",
     "hal0_budget.transcript", "hal0_budget.pricelist", "hal0_budget.settlement", "hal0_budget.runner",
     "hal0_budget.cli.response", "hal0_budget.cli.pricing", "hal0_budget.cli.run", "unicodedata",
-    "hal0_budget.lookalikes", "hal0_budget.cap_words", "hal0_budget.stores.files.salvage",
+    "hal0_budget.model.lookalikes", "hal0_budget.model.cap_words", "hal0_budget.stores.files.salvage",
 }  # fmt: skip
 
 HOT = {
@@ -120,24 +120,23 @@ def ours(module: str) -> Iterator[str]:
             yield inner
 
 
-PURE = (
-    *("errors", "money", "windows", "dates", "budget", "verdict", "tokens"),
-    *("prices", "reply", "forecast", "replay", "cap_words", "lookalikes"),
-)
+MODEL = tuple(module for module in MODULES if module.partition(".")[0] == "model")
+PURE = ("errors", *MODEL, "dates", "prices", "reply", "forecast", "replay")
 
 # The floors of the house from the ground up: a module imports those of its own floor and below.
 FLOORS = {
     **dict.fromkeys(PURE, 0),
+    "model": 0,
+    "clock": 1,
     "stores": 1,
-    "charges": 2,
     "pricelist": 2,
-    "results": 2,
     "transcript": 2,
     "grouping": 2,
     "runner": 2,
     "stores.files.salvage": 2,
     "books": 3,
     "settlement": 3,
+    "statement": 3,
     "account": 4,
     "stores.files.audit": 4,
     "simulation": 4,
@@ -170,6 +169,8 @@ def test_pure_module_imports_nothing_that_reaches_outside(module: str) -> None:
         "os", "io", "pathlib", "subprocess", "time", "shutil", "socket", "sys", "tempfile", "fcntl", "random",
         "typer", "tomli", "tomlkit", "tomli_w", "rich", "json", "logging", "signal", "threading",
     }  # fmt: skip
+    if module == "model.records":
+        reaching.remove("json")
     assert not {name.partition(".")[0] for name in imports_of(module)} & reaching
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hal0_budget import Account, Home, init
-from hal0_budget.budget import CAP_KEYS, KEYS
+from hal0_budget.model.budget import CAP_KEYS, KEYS
 from tests.conftest import NOON, Cli
 from tests.test_faults import missing
 

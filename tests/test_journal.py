@@ -11,8 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hal0_budget.model.records import Closing, Hold
 from hal0_budget.stores.files import hold_state
-from hal0_budget.stores.files.hold_format import Closing, Header, Hold, chained, plain_lines
+from hal0_budget.stores.files.hold_format import Header, chained, plain_lines
 from hal0_budget.stores.files.holds import Holds
 from tests.conftest import NOON
 

@@ -22,8 +22,8 @@ from typing import NamedTuple, TypeVar
 import pytest
 
 from hal0_budget import Account, Home
+from hal0_budget.clock import utc_now
 from hal0_budget.stores.files.audit import audit
-from hal0_budget.windows import utc_now
 from tests.conftest import SAMPLES, Cli, Proof
 from tests.test_faults import MUTATING, missing, tear
 

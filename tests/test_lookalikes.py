@@ -10,9 +10,9 @@ import pytest
 import tomli
 
 from hal0_budget import Account, Home
-from hal0_budget.budget import CAP_KEYS, KEYS, may_hold_lookalikes
-from hal0_budget.cap_words import names_cap, names_cap_in_budget
-from hal0_budget.lookalikes import warnings_of
+from hal0_budget.model.budget import CAP_KEYS, KEYS, may_hold_lookalikes
+from hal0_budget.model.cap_words import names_cap, names_cap_in_budget
+from hal0_budget.model.lookalikes import warnings_of
 from tests.conftest import SAMPLES, Cli
 
 HEAD = '[persona]\nid = "hermes"\n'

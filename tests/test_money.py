@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hal0_budget import BudgetError, Home, parse_usd
 from hal0_budget.cli.app import invoke
 from hal0_budget.cli.options import Output
-from hal0_budget.money import add, checked_usd, dollars, multiply, percent, plain, subtract, total
+from hal0_budget.model.money import add, checked_usd, dollars, multiply, percent, plain, subtract, total
 from tests.conftest import Cli, Proof
 
 pytestmark = pytest.mark.promise(9)

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hal0_budget import Account, Budget, Home, Row, Scope, Usage, decide
-from hal0_budget.budget import CAP_KEYS
+from hal0_budget.model.budget import CAP_KEYS
+from hal0_budget.model.windows import SPEND_WINDOWS, window_start
 from hal0_budget.replay import Replay
 from hal0_budget.simulation import NAMED_CALLS, Simulation, simulate
 from hal0_budget.stores.files.calls import calls
-from hal0_budget.windows import SPEND_WINDOWS, window_start
 from tests.conftest import NOON, put_ledger
 
 CENTS = st.integers(0, 30).map(lambda cents: Decimal(cents) / 100)

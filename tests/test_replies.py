@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hal0_budget.errors import InvalidReply, ProviderError
+from hal0_budget.model.tokens import Tokens
 from hal0_budget.reply import Reply
-from hal0_budget.tokens import Tokens
 from hal0_budget.transcript import read_reply
 
 

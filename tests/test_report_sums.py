@@ -21,10 +21,11 @@ from hal0_budget import Home, Row, init, report
 from hal0_budget.dates import span_of
 from hal0_budget.errors import UsageError
 from hal0_budget.grouping import BY, By, by_of, default_since, share_of
+from hal0_budget.model.sums import Sum, TokenCounts
 from hal0_budget.stores.files import day_sums
 from hal0_budget.stores.files import sums as sums_module
 from hal0_budget.stores.files.row_format import TORN_MARK
-from hal0_budget.stores.files.sums import Sum, TokenCounts, _sums_of_lines, sums_of
+from hal0_budget.stores.files.sums import _sums_of_lines, sums_of
 from tests.conftest import NOON, SAMPLES
 from tests.test_rows import nearly_rows
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hal0_budget.model.records import Row
 from hal0_budget.stores.files import row_format as rows_module
 from hal0_budget.stores.files.row_format import (
-    Row,
     Unreadable,
     is_hour,
     parse_row,

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from hal0_budget import Account, BudgetError, Home, init
-from hal0_budget.budget import KEYS
+from hal0_budget.model.budget import KEYS
 from hal0_budget.stores.files import persona_edit
 from hal0_budget.stores.files.persona_file import read_persona
 from tests.conftest import Cli, Proof

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hal0_budget import Budget, Scope, Usage, decide
-from hal0_budget.verdict import remaining
-from hal0_budget.windows import SPEND_WINDOWS, WINDOWS, Window
+from hal0_budget.model.verdict import remaining
+from hal0_budget.model.windows import SPEND_WINDOWS, WINDOWS, Window
 
 
 def scope(

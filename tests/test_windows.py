@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hal0_budget import Account, Home
-from hal0_budget.windows import SPEND_WINDOWS, Window, utc_now, window_end, window_start
+from hal0_budget.clock import utc_now
+from hal0_budget.model.windows import SPEND_WINDOWS, Window, window_end, window_start
 from tests.conftest import Proof
 
 pytestmark = pytest.mark.promise(10)

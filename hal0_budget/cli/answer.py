@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 from hal0_budget.errors import BudgetError
-from hal0_budget.money import ZERO, dollars, multiply, parse_usd, plain
-from hal0_budget.results import Decision, Statement, WindowState
-from hal0_budget.windows import label
+from hal0_budget.model.money import ZERO, dollars, multiply, parse_usd, plain
+from hal0_budget.model.results import Decision, Statement, WindowState
+from hal0_budget.model.windows import label
 
 ALLOW, WARN, BLOCK = 0, 10, 20
 _EXIT_CODES = {"allow": ALLOW, "warn": WARN, "block": BLOCK}

@@ -9,12 +9,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from hal0_budget.charges import Charge
+from hal0_budget.clock import utc_now
 from hal0_budget.errors import BudgetError, InvalidCharge
-from hal0_budget.money import checked_usd
+from hal0_budget.model.charge import Charge
+from hal0_budget.model.money import checked_usd
 from hal0_budget.stores.files.row_format import Unreadable, parse_object
 from hal0_budget.stores.files.source import blocks_of
-from hal0_budget.windows import utc_now
 
 _KEYS = {"cost_usd", "model", "surface", "request_id", "ts", "persona_id", "hold_id", "cost_source"}
 _NAMED = 20

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from hal0_budget.budget import CAP_KEYS
 from hal0_budget.errors import InvalidBudget
-from hal0_budget.money import parse_usd
-from hal0_budget.windows import Window, label
+from hal0_budget.model.budget import CAP_KEYS
+from hal0_budget.model.money import parse_usd
+from hal0_budget.model.windows import Window, label
 
 
 def _cap_option(option: str, what: str) -> typer.models.OptionInfo:

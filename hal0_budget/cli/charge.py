@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from hal0_budget.account import Account
-from hal0_budget.charges import Charge
 from hal0_budget.cli.answer import amount_of, statement_body
 from hal0_budget.cli.options import (
     Agent,
@@ -22,8 +21,9 @@ from hal0_budget.cli.options import (
 )
 from hal0_budget.cli.render import Result
 from hal0_budget.errors import BudgetError, InvalidCharge, InvalidEstimate, UsageError
-from hal0_budget.money import dollars, total
-from hal0_budget.results import Receipt
+from hal0_budget.model.charge import Charge
+from hal0_budget.model.money import dollars, total
+from hal0_budget.model.results import Receipt
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 
 _MORE = (

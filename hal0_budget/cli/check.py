@@ -24,7 +24,7 @@ from hal0_budget.cli.options import (
 )
 from hal0_budget.cli.render import Result
 from hal0_budget.errors import InvalidEstimate
-from hal0_budget.results import Decision
+from hal0_budget.model.results import Decision
 
 
 def _set_format(ctx: typer.Context, value: Literal["text", "json", "nagios"]) -> str:

@@ -16,11 +16,11 @@ from hal0_budget.cli.canvas import Canvas, packed, styled
 from hal0_budget.cli.render import printable, unconfirmed_line
 from hal0_budget.cli.rows import cost_cell, notes, source_style
 from hal0_budget.cli.table import bar, resets, share_of
-from hal0_budget.money import add, dollars, total
-from hal0_budget.results import Statement, WindowState
-from hal0_budget.stores.files.hold_format import Hold
+from hal0_budget.model.money import add, dollars, total
+from hal0_budget.model.records import Hold
+from hal0_budget.model.results import Statement, WindowState
+from hal0_budget.model.windows import label
 from hal0_budget.stores.files.tail import Entry
-from hal0_budget.windows import label
 
 if TYPE_CHECKING:
     from hal0_budget.cli.watch import Watched

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hal0_budget.cli.answer import amount_of
+from hal0_budget.clock import utc_now
 from hal0_budget.errors import InvalidEstimate, UsageError
-from hal0_budget.money import dollars
+from hal0_budget.model.money import dollars
+from hal0_budget.model.results import Statement
+from hal0_budget.model.tokens import Tokens
 from hal0_budget.pricelist import price_list
 from hal0_budget.prices import Price
-from hal0_budget.results import Statement
-from hal0_budget.tokens import Tokens
-from hal0_budget.windows import utc_now
 
 
 class Estimate(NamedTuple):

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from hal0_budget.cli.answer import ALLOW, BLOCK, WARN, headline
 from hal0_budget.cli.options import Output
 from hal0_budget.errors import BudgetError, WriteFailed
-from hal0_budget.money import dollars, plain
-from hal0_budget.results import Statement
-from hal0_budget.windows import label
+from hal0_budget.model.money import dollars, plain
+from hal0_budget.model.results import Statement
+from hal0_budget.model.windows import label
 
 if TYPE_CHECKING:
     from hal0_budget.cli.screen import View

@@ -8,7 +8,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import NamedTuple
 
-from hal0_budget.money import ZERO, dollars
+from hal0_budget.model.money import ZERO, dollars
 from hal0_budget.reports import PersonaReport, Report
 
 _A_DAY = timedelta(days=1)

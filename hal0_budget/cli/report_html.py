@@ -27,10 +27,10 @@ from hal0_budget.cli.report_words import (
     used_share,
 )
 from hal0_budget.grouping import TIMES
-from hal0_budget.money import dollars
+from hal0_budget.model.money import dollars
+from hal0_budget.model.results import WindowState
+from hal0_budget.model.windows import label
 from hal0_budget.reports import PersonaReport, Report
-from hal0_budget.results import WindowState
-from hal0_budget.windows import label
 
 _FONT = "font-family:-apple-system,'Segoe UI',Helvetica,Arial,sans-serif"
 _TEXT = f"{_FONT};font-size:14px;line-height:20px;color:#1b1b19"

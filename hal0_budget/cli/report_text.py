@@ -24,9 +24,9 @@ from hal0_budget.cli.report_words import (
     verdict_words,
 )
 from hal0_budget.grouping import share_of
-from hal0_budget.money import plain
+from hal0_budget.model.money import plain
+from hal0_budget.model.sums import Sum
 from hal0_budget.reports import PersonaReport, Report
-from hal0_budget.stores.files.sums import Sum
 
 # What a spreadsheet takes for the beginning of a formula, in ASCII and as wide as a Chinese letter.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")

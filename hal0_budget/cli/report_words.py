@@ -9,11 +9,11 @@ from typing import NamedTuple
 from hal0_budget.cli.answer import headline
 from hal0_budget.cli.render import printable, unconfirmed_line
 from hal0_budget.grouping import Group
-from hal0_budget.money import ZERO, add, dollars
+from hal0_budget.model.money import ZERO, add, dollars
+from hal0_budget.model.results import WindowState
+from hal0_budget.model.sums import Sum, TokenCounts
+from hal0_budget.model.windows import label
 from hal0_budget.reports import PersonaReport, Report
-from hal0_budget.results import WindowState
-from hal0_budget.stores.files.sums import Sum, TokenCounts
-from hal0_budget.windows import label
 
 # How a cost is known, the surest first. What other writers say besides is one more.
 SOURCES = ("reported", "priced", "told", "estimated", "unconfirmed")

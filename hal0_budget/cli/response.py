@@ -6,13 +6,13 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
-from hal0_budget.charges import Charge
+from hal0_budget.clock import utc_now
 from hal0_budget.errors import InvalidReply, PriceUnknown, ProviderError, UsageError
+from hal0_budget.model.charge import Charge
 from hal0_budget.pricelist import PriceList, price_list
 from hal0_budget.settlement import Fallback, charge_of, made_id
 from hal0_budget.stores.files.source import read_source
 from hal0_budget.transcript import MAX_REPLY, read_reply
-from hal0_budget.windows import utc_now
 
 
 def charge_from(

@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from hal0_budget.cli.render import printable
-from hal0_budget.money import dollars
-from hal0_budget.stores.files.row_format import Row
+from hal0_budget.model.money import dollars
+from hal0_budget.model.records import Row
 from hal0_budget.stores.files.tail import Entry
 
 _DOUBTFUL = ("estimated", "unconfirmed")

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from hal0_budget.account import UNKNOWN, Account
-from hal0_budget.charges import Charge
 from hal0_budget.cli.answer import BLOCK, decision_body, decision_line
 from hal0_budget.cli.options import (
     Agent,
@@ -30,14 +29,15 @@ from hal0_budget.cli.options import (
 from hal0_budget.cli.pricing import estimate_of
 from hal0_budget.cli.render import Result, complain
 from hal0_budget.cli.response import prices_of
+from hal0_budget.clock import utc_now
 from hal0_budget.errors import BudgetError, InvalidReply, ProviderError, UsageError, WriteFailed
-from hal0_budget.money import dollars, parse_usd
+from hal0_budget.model.charge import Charge
+from hal0_budget.model.money import dollars, parse_usd
+from hal0_budget.model.records import Hold
 from hal0_budget.runner import Copy, CostFile, NotStarted, run_child
 from hal0_budget.settlement import Fallback, charge_of
-from hal0_budget.stores.files.hold_format import Hold
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 from hal0_budget.transcript import MAX_REPLY, read_reply
-from hal0_budget.windows import utc_now
 
 
 def run(

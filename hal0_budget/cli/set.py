@@ -23,10 +23,10 @@ from hal0_budget.cli.caps import (
 from hal0_budget.cli.options import Agent, AsJson, LockWait, Persona, PersonasDir, Quiet, Root, home_of
 from hal0_budget.cli.render import Result
 from hal0_budget.errors import UsageError
-from hal0_budget.money import plain
-from hal0_budget.results import Revision
+from hal0_budget.model.money import plain
+from hal0_budget.model.results import Revision
+from hal0_budget.model.windows import Window
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
-from hal0_budget.windows import Window
 
 
 def set(  # noqa: A001, the command's name

@@ -14,11 +14,11 @@ from hal0_budget.cli.answer import headline
 from hal0_budget.cli.canvas import Canvas, cell_text, packed, styled
 from hal0_budget.cli.render import unconfirmed_line
 from hal0_budget.cli.rows import cells
-from hal0_budget.money import add, dollars
-from hal0_budget.results import Statement, WindowState
+from hal0_budget.model.money import add, dollars
+from hal0_budget.model.results import Statement, WindowState
+from hal0_budget.model.verdict import remaining
+from hal0_budget.model.windows import label
 from hal0_budget.stores.files.tail import Entry
-from hal0_budget.verdict import remaining
-from hal0_budget.windows import label
 
 _BAR = 12
 NEARLY = Decimal("0.8")

@@ -9,13 +9,13 @@ import typer
 from hal0_budget.cli.answer import ALLOW, WARN
 from hal0_budget.cli.options import Agent, AsJson, LockWait, PersonasDir, Quiet, Root, home_of
 from hal0_budget.cli.render import Result
+from hal0_budget.clock import utc_now
 from hal0_budget.errors import LedgerDamaged, from_os_error
 from hal0_budget.stores.files.audit import Audit, audit
 from hal0_budget.stores.files.layout import Home
 from hal0_budget.stores.files.ledger import NotALedger
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 from hal0_budget.stores.files.repair import repair as set_right
-from hal0_budget.windows import utc_now
 
 
 def verify(

@@ -14,13 +14,13 @@ from hal0_budget.account import Account
 from hal0_budget.cli.options import Agent, ColorWhen, PersonasDir, Root, home_of
 from hal0_budget.cli.render import Result
 from hal0_budget.cli.screen import require_terminal
+from hal0_budget.clock import utc_now
 from hal0_budget.errors import BudgetError
-from hal0_budget.results import Statement
-from hal0_budget.stores.files.hold_format import Hold
+from hal0_budget.model.records import Hold
+from hal0_budget.model.results import Statement
 from hal0_budget.stores.files.layout import Home
 from hal0_budget.stores.files.ledger import HOLDS, LEDGER
 from hal0_budget.stores.files.tail import Entry, Tail
-from hal0_budget.windows import utc_now
 
 # More rows than any terminal has lines.
 _KEPT_ROWS = 200

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from hal0_budget.errors import BudgetError
-from hal0_budget.money import dollars
+from hal0_budget.model.money import dollars
 from hal0_budget.stores.files.cache import Cache
 from hal0_budget.stores.files.cache_audit import CacheAudit
 from hal0_budget.stores.files.checkpoint import Saved

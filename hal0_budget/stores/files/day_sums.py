@@ -18,22 +18,14 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from hal0_budget.money import ZERO, add, plain, total
+from hal0_budget.model.money import ZERO, add, plain, total
+from hal0_budget.model.sums import NO_TOKENS, Sum, Sums, TokenCounts, merge, total_of
 from hal0_budget.stores.files.cache import Cache, CacheUnavailable, CacheUnusable, Parts, crc_of
 from hal0_budget.stores.files.cache_meta import Mark
 from hal0_budget.stores.files.catch_up import current
 from hal0_budget.stores.files.durable import opened
 from hal0_budget.stores.files.ledger import Ledger, NotALedger
-from hal0_budget.stores.files.sums import (
-    NO_TOKENS,
-    Sum,
-    Sums,
-    TokenCounts,
-    blocks_of,
-    merge,
-    sums_of,
-    total_of,
-)
+from hal0_budget.stores.files.sums import blocks_of, sums_of
 from hal0_budget.stores.files.tally import Tally
 
 # As much as a scan reads in some milliseconds is not worth a write.

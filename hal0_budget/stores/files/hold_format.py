@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import re
 from binascii import crc32
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
-from hal0_budget.money import checked_usd, plain
+from hal0_budget.model.money import checked_usd
+from hal0_budget.model.records import Closing, Hold, OnExpiry, Outcome
 from hal0_budget.stores.files.row_format import Unreadable, is_hour, parse_object
 
 VERSION = 2
@@ -37,50 +38,6 @@ _PLAIN = (
     rf'|\{{"closed":"({_TEXT})","how":"(settled|released|expired)","request_id":(?:null|"({_TEXT})"))'
     r',"crc32":"([0-9a-f]{8})"\}\n'
 )
-
-Outcome = Literal["settled", "released", "expired"]
-OnExpiry = Literal["book", "release"]
-
-
-class Hold(NamedTuple):
-    """An estimate set aside: USD, from `ts` until it is settled or `expires` (aware, UTC).
-
-    When its time is up it is booked as an unconfirmed row, or given back, as `on_expiry` says. `ledger_size`
-    is the size of the ledger in bytes when the hold was opened: only a row behind it settles the hold.
-    """
-
-    hold_id: str
-    usd: Decimal
-    ts: datetime
-    expires: datetime
-    on_expiry: OnExpiry
-    surface: str
-    model: str
-    ledger_size: int = 0
-
-    def body(self) -> bytes:
-        """The hold as its line has it, up to the checksum."""
-        return (
-            f'{{"hold":{json.dumps(self.hold_id)},"usd":{plain(self.usd)}'
-            f',"ts":"{_time_text(self.ts)}","expires":"{_time_text(self.expires)}"'
-            f',"on_expiry":"{self.on_expiry}","surface":{json.dumps(self.surface)}'
-            f',"model":{json.dumps(self.model)},"ledger_size":{self.ledger_size}'
-        ).encode("ascii")
-
-
-class Closing(NamedTuple):
-    """The end of a hold: how it ended, and the request id of the row that it became, if any."""
-
-    hold_id: str
-    how: Outcome
-    request_id: str | None = None
-
-    def body(self) -> bytes:
-        """The resolution as its line has it, up to the checksum."""
-        return (
-            f'{{"closed":{json.dumps(self.hold_id)},"how":"{self.how}"'
-            f',"request_id":{json.dumps(self.request_id)}'
-        ).encode("ascii")
 
 
 class Header(NamedTuple):
@@ -170,7 +127,3 @@ def _hold(found: dict[str, Any]) -> Hold:
         raise ValueError("usd must be a number and on_expiry `book` or `release`")
     size = int(found.get("ledger_size", 0))
     return Hold(hold_id, checked_usd(usd), ts, expires, found["on_expiry"], surface, model, size)
-
-
-def _time_text(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="microseconds")

@@ -11,16 +11,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import cast
 
-from hal0_budget.money import EXACT, ZERO, total
-from hal0_budget.stores.files.hold_format import (
-    Closing,
-    Header,
-    Hold,
-    Outcome,
-    body_of,
-    parse_entry,
-    plain_lines,
-)
+from hal0_budget.model.money import EXACT, ZERO, total
+from hal0_budget.model.records import Closing, Hold, Outcome
+from hal0_budget.stores.files.hold_format import Header, body_of, parse_entry, plain_lines
 from hal0_budget.stores.files.row_format import TORN_MARK, Unreadable, is_blank
 
 # Under contention each process reads the holds of all others: so many new bytes are read the fast way.

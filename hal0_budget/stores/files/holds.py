@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from hal0_budget.money import plain
+from hal0_budget.model.money import plain
+from hal0_budget.model.records import Closing, Hold
 from hal0_budget.stores.files.durable import (
     FOLDERS_ABOVE,
     NotRegular,
@@ -26,7 +27,7 @@ from hal0_budget.stores.files.durable import (
     sync_dir,
     sync_dirs,
 )
-from hal0_budget.stores.files.hold_format import Closing, Header, Hold, body_of, chained
+from hal0_budget.stores.files.hold_format import Header, body_of, chained
 from hal0_budget.stores.files.hold_state import HoldState
 from hal0_budget.stores.files.marks import HoldsMark
 from hal0_budget.stores.files.row_format import TORN_MARK

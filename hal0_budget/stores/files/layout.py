@@ -1,37 +1,21 @@
-"""Where the files of an agent's personas are, and the ids that may reach the file system."""
+"""Where the files of an agent's personas are."""
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from hal0_budget.errors import AgentUnknown, InvalidId, PersonaNotFound, from_os_error
+from hal0_budget.errors import AgentUnknown, PersonaNotFound, from_os_error
+from hal0_budget.model.ids import checked_id, is_id
 
 DEFAULT_ROOT = Path("/var/lib/hal0/agents")
 DEFAULT_AGENT = "hermes"
 
 LOCK = "spend.lock"
-
-_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-
-
-def checked_id(kind: str, text: str) -> str:
-    """`text` where it is an id, else InvalidId; `kind` says what it names.
-
-    Ids are ASCII and cannot hold a separator, so that no id leaves its folder.
-    """
-    if not isinstance(text, str) or not re.fullmatch(_ID, text):
-        raise InvalidId(
-            f"{kind} id {text!r} is not valid: letters, digits, '.', '_' and '-', at most 64, "
-            "the first a letter or a digit",
-            id=text,
-        )
-    return text
 
 
 class Home(NamedTuple):
@@ -119,7 +103,7 @@ class Home(NamedTuple):
         """The ids that have a persona file, sorted. Raises OSError."""
         names = os.listdir(self.personas)
         stems = (name.removesuffix(".toml") for name in names if name.endswith(".toml"))
-        return tuple(sorted(stem for stem in stems if re.fullmatch(_ID, stem)))
+        return tuple(sorted(stem for stem in stems if is_id(stem)))
 
     def _agent_unknown(self) -> AgentUnknown:
         folders = (self.root, self.agent_dir, self.agent_dir / "personas", self.personas)
@@ -155,7 +139,7 @@ class Home(NamedTuple):
             return None
         import difflib
 
-        agents = [name for name in names if name != self.agent and re.fullmatch(_ID, name)]
+        agents = [name for name in names if name != self.agent and is_id(name)]
         close = difflib.get_close_matches(self.agent, agents, n=3, cutoff=0.5)
         return next((name for name in close if _is_folder(self.root / name / "personas")), None)
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hal0_budget.errors import LedgerDamaged, LockTimeout
+from hal0_budget.model.records import Closing, Hold
 from hal0_budget.stores.files.checkpoint import Checkpoint, CheckpointLog, Saved, last_crc
 from hal0_budget.stores.files.durable import FOLDERS_ABOVE, NotRegular, opened, size_of, sync_dirs
-from hal0_budget.stores.files.hold_format import Closing, Hold
 from hal0_budget.stores.files.holds import Holds
 from hal0_budget.stores.files.layout import LOCK
 from hal0_budget.stores.files.lock import Lock

@@ -15,9 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hal0_budget.model.records import Row
 from hal0_budget.stores.files.durable import opened, size_of
 from hal0_budget.stores.files.ledger import BLOCK
-from hal0_budget.stores.files.row_format import Row, Unreadable, lines_and_ids, parse_row
+from hal0_budget.stores.files.row_format import Unreadable, lines_and_ids, parse_row
 from hal0_budget.stores.files.trail import LENGTH
 
 if TYPE_CHECKING:

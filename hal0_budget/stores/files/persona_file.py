@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import tomli
 
-from hal0_budget.budget import Budget, BudgetValueError, may_hold_lookalikes
 from hal0_budget.errors import PersonaMalformed
+from hal0_budget.model.budget import Budget, BudgetValueError, may_hold_lookalikes
 from hal0_budget.stores.files.durable import NotRegular, identity_of, opened
 from hal0_budget.stores.files.layout import Home
 
@@ -159,6 +159,6 @@ def _warnings(path: Path, document: Mapping[str, Any]) -> tuple[str, ...]:
     if not may_hold_lookalikes(document):
         return ()
     # Few files need it, and it would add to every start of the gate.
-    from hal0_budget.lookalikes import warnings_of
+    from hal0_budget.model.lookalikes import warnings_of
 
     return tuple(f"{path}: {sentence}" for sentence in warnings_of(document))

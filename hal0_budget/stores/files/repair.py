@@ -17,14 +17,14 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
-from hal0_budget.money import ZERO, dollars, subtract
+from hal0_budget.model.money import ZERO, dollars, subtract
+from hal0_budget.model.records import Closing, Row
 from hal0_budget.stores.files.cache import FORMER
 from hal0_budget.stores.files.durable import opened, replace, size_of, sync, sync_dir, write_whole
-from hal0_budget.stores.files.hold_format import Closing
 from hal0_budget.stores.files.layout import Home
 from hal0_budget.stores.files.ledger import BLOCK, Ledger, NotALedger
 from hal0_budget.stores.files.marks import AllMarks, LedgerMark, Marks
-from hal0_budget.stores.files.row_format import Row, Unreadable, is_blank, parse_row
+from hal0_budget.stores.files.row_format import Unreadable, is_blank, parse_row
 from hal0_budget.stores.files.whole_rows import Piece, dollars_in, whole_rows
 
 

@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
-from hal0_budget.money import checked_usd, negative, plain
+from hal0_budget.model.money import checked_usd, negative
+from hal0_budget.model.records import MORE_COUNTS, MORE_TEXTS, Row
 
 # Ends every line that a tear was sealed into. With `cost_usd` 0 last, `jq` and hal0's reader,
 # which both take the last of two equal keys, count the fragment as nothing.
@@ -31,9 +32,6 @@ _SEALS = (
     b'00\\udc00",', b'0\\udc00",', b'\\udc00",', b'udc00",', b'dc00",', b'c00",',
     b'\x80",', b'\x80\x80",', b'\xa0\x80",', b'\x80\x80\x80",', b'\x90\x80\x80",',
 )  # fmt: skip
-
-_MORE_TEXTS = ("cost_source", "hold_id", "voids", "reason", "price")
-_MORE_COUNTS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
 
 _MOST_TOKENS = 10**15
 
@@ -64,14 +62,14 @@ _PRICE = _optional(f',"price":"{_TEXT}"')
 _PLAIN_ROW = "".join((
     rf'{_HOUR_AND_COST},"request_id":"({_TEXT})"',
     _SOURCE, _optional(f',"hold_id":"({_TEXT})"'), _PRICE,
-    *(_optional(f',"{key}":{_COUNT}') for key in _MORE_COUNTS),
+    *(_optional(f',"{key}":{_COUNT}') for key in MORE_COUNTS),
     r"\}\n",
 ))  # fmt: skip
 _FACTS = "".join((
     rf'^\{{"ts":"([0-9T-]{{13}}+:[0-5]\d:[0-5]\d){_REST_OF_TIME}',
     rf',"persona_id":"{_TEXT}","surface":"({_TEXT})","model":"({_TEXT})"{_COST},"request_id":"{_TEXT}"',
     _SOURCE, _optional(f',"hold_id":"{_TEXT}"'), _PRICE,
-    *(_optional(f',"{key}":({_COUNT})') for key in _MORE_COUNTS),
+    *(_optional(f',"{key}":({_COUNT})') for key in MORE_COUNTS),
     r"\}\n",
 ))  # fmt: skip
 
@@ -112,57 +110,8 @@ def is_hour(text: str) -> bool:
         return False
 
 
-# What `json.dumps` does to a text, without looking what it is first.
-_quoted = json.encoder.encode_basestring_ascii
-
-
 class Unreadable(ValueError):
     """A line that is neither a row, nor blank, nor a sealed tear; says why."""
-
-
-class Row(NamedTuple):
-    """One charge: when (aware, UTC), whose, what was called, USD, and the provider's id of it.
-
-    `cost_source` says how the cost is known where it was not simply told: `reported` by the
-    provider's reply, `priced` from its tokens, `estimated`, or `unconfirmed` for a hold that expired.
-    `hold_id` is the hold that the row settles. `voids` is the request id of the row that this one takes
-    back, and `reason` why. `price` says what the tokens were priced at, and by whom.
-    """
-
-    ts: datetime
-    persona_id: str
-    surface: str
-    model: str
-    cost_usd: Decimal
-    request_id: str
-    cost_source: str | None = None
-    hold_id: str | None = None
-    voids: str | None = None
-    reason: str | None = None
-    price: str | None = None
-    input_tokens: int | None = None
-    cache_read_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    output_tokens: int | None = None
-
-    def line(self) -> bytes:
-        """The row as it stands in the ledger: ASCII, exact, one line with its newline."""
-        text = [_quoted(part) for part in (self.persona_id, self.surface, self.model, self.request_id)]
-        more = "".join(
-            f',"{key}":{json.dumps(value)}'
-            for key in (*_MORE_TEXTS, *_MORE_COUNTS)
-            if (value := getattr(self, key)) is not None
-        )
-        ts = self.ts.astimezone(UTC).isoformat(timespec="microseconds")
-        return (
-            f'{{"ts":"{ts}","persona_id":{text[0]},"surface":{text[1]},"model":{text[2]}'
-            f',"cost_usd":{plain(self.cost_usd)},"request_id":{text[3]}{more}}}\n'
-        ).encode("ascii")
-
-
-def void_id(request_id: str) -> str:
-    """The request id of the row that takes back the one with `request_id`."""
-    return f"void:{request_id}"
 
 
 def is_blank(line: bytes) -> bool:
@@ -208,8 +157,8 @@ def parse_row(line: bytes) -> Row:
             raise Unreadable(f"{key} is not a string")
     ts, request_id = _time(found["ts"]), found["request_id"]
     row = Row(ts, found["persona_id"], found["surface"], found["model"], cost, request_id)
-    more: dict[str, Any] = {key: found[key] for key in _MORE_TEXTS if isinstance(found.get(key), str)}
-    more |= {key: _count(found[key]) for key in _MORE_COUNTS if key in found}
+    more: dict[str, Any] = {key: found[key] for key in MORE_TEXTS if isinstance(found.get(key), str)}
+    more |= {key: _count(found[key]) for key in MORE_COUNTS if key in found}
     return row._replace(**more) if more else row
 
 

@@ -7,9 +7,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hal0_budget.budget import CAP_KEYS, KEYS, Budget, BudgetValueError
 from hal0_budget.errors import PersonaMalformed
-from hal0_budget.lookalikes import warnings_of
+from hal0_budget.model.budget import CAP_KEYS, KEYS, Budget, BudgetValueError
+from hal0_budget.model.lookalikes import warnings_of
 from hal0_budget.stores.files.persona_file import parse_document, parse_persona
 
 Table = dict[str, Any]

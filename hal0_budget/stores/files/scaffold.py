@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 import tomli_w
 
-from hal0_budget.budget import Budget
 from hal0_budget.errors import PersonaChanged, PersonaMalformed, from_os_error
+from hal0_budget.model.budget import Budget
 from hal0_budget.stores.files.durable import FOLDERS_ABOVE, identity_of, make_dirs, opened, replace, sync_dirs
 from hal0_budget.stores.files.layout import Home
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT, Lock

@@ -7,60 +7,14 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal, localcontext
-from typing import NamedTuple
 
-from hal0_budget.money import EXACT, ZERO
+from hal0_budget.model.money import EXACT, ZERO
+from hal0_budget.model.records import Row
+from hal0_budget.model.sums import NO_TOKENS, TOLD, Names, Sum, Sums, TokenCounts, merge, total_tokens
 from hal0_budget.stores.files.ledger import BLOCK
-from hal0_budget.stores.files.row_format import Row, Unreadable, is_blank, is_hour, parse_row, plain_facts
-
-# The source of a cost that was simply told, as by `charge --cost`.
-TOLD = "told"
-
-
-class TokenCounts(NamedTuple):
-    """Counts of tokens, as the rows have them."""
-
-    input: int = 0
-    cache_read: int = 0
-    cache_write: int = 0
-    output: int = 0
-
-
-NO_TOKENS = TokenCounts()
-
-
-class Sum(NamedTuple):
-    """USD, less what was voided; calls, which voids are not; voids; and the calls' tokens."""
-
-    usd: Decimal = ZERO
-    calls: int = 0
-    voids: int = 0
-    tokens: TokenCounts = NO_TOKENS
-
-
-Names = tuple[str, str, str]
-# By surface, model and source; then by time.
-Sums = dict[Names, dict[str, Sum]]
-
-
-def total_of(sums: Iterable[Sum]) -> Sum:
-    """All of them together."""
-    columns = tuple(zip(*sums, strict=True))
-    if not columns:
-        return Sum()
-    usd, calls, voids, tokens = columns
-    with localcontext(EXACT):
-        return Sum(sum(usd, ZERO), sum(calls), sum(voids), _total_tokens(filter(any, tokens)))
-
-
-def merge(into: Sums, more: Sums) -> None:
-    """Add `more` to the sums of `into`."""
-    for names, times in more.items():
-        known = into.setdefault(names, {})
-        for time, part in times.items():
-            known[time] = total_of((known[time], part)) if time in known else part
+from hal0_budget.stores.files.row_format import Unreadable, is_blank, is_hour, parse_row, plain_facts
 
 
 def sums_of(block: bytes, when: Callable[[str], str]) -> Sums:
@@ -83,7 +37,7 @@ def sums_of(block: bytes, when: Callable[[str], str]) -> Sums:
     with localcontext(EXACT):
         for (names, time), group in costs.items():
             usd = sum(map(Decimal, group), ZERO)
-            counted = _total_tokens(tokens[names, time]) if has_tokens else NO_TOKENS
+            counted = total_tokens(tokens[names, time]) if has_tokens else NO_TOKENS
             sums.setdefault(names, {})[time] = Sum(usd, len(group), 0, counted)
     return sums
 
@@ -123,7 +77,3 @@ def _sum_of(row: Row) -> Sum:
         return Sum(row.cost_usd, 0, 1)
     counts = (row.input_tokens, row.cache_read_tokens, row.cache_write_tokens, row.output_tokens)
     return Sum(row.cost_usd, 1, 0, TokenCounts(*(count or 0 for count in counts)))
-
-
-def _total_tokens(counts: Iterable[tuple[int, ...]]) -> TokenCounts:
-    return TokenCounts(*map(sum, zip(*counts, strict=True)))

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hal0_budget.errors import LedgerDamaged, from_os_error
+from hal0_budget.model.records import Row
 from hal0_budget.stores.files.durable import NotRegular, opened
 from hal0_budget.stores.files.ledger import BLOCK, NotALedger
 from hal0_budget.stores.files.row_format import (
-    Row,
     Unreadable,
     is_blank,
     is_hour,

@@ -14,7 +14,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
-from hal0_budget.money import EXACT, ZERO, plain, total
+from hal0_budget.model.money import EXACT, ZERO, plain, total
+from hal0_budget.model.windows import SPEND_WINDOWS, Window, window_start
 from hal0_budget.stores.files.row_format import (
     TORN_MARK,
     Unreadable,
@@ -26,7 +27,6 @@ from hal0_budget.stores.files.row_format import (
     plain_rows,
     whole_object,
 )
-from hal0_budget.windows import SPEND_WINDOWS, Window, window_start
 
 # As many unreadable lines as are named one by one; the rest are counted.
 NAMED_LINES = 100

@@ -9,7 +9,7 @@ import re
 from decimal import Decimal
 from typing import NamedTuple
 
-from hal0_budget.money import ZERO, total
+from hal0_budget.model.money import ZERO, total
 from hal0_budget.stores.files.row_format import Unreadable, parse_row
 
 _OBJECT = b'{"'

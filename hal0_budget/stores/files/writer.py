@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from hal0_budget.errors import InvalidCharge, LedgerDamaged, WriteFailed
+from hal0_budget.model.ids import void_id
+from hal0_budget.model.records import Closing, Hold, Row
 from hal0_budget.stores.files.durable import (
     FOLDERS_ABOVE,
     NotRegular,
@@ -24,11 +26,10 @@ from hal0_budget.stores.files.durable import (
     sync_dirs,
     write_whole,
 )
-from hal0_budget.stores.files.hold_format import Closing, Hold
 from hal0_budget.stores.files.holds import Holds
 from hal0_budget.stores.files.ledger import BLOCK, Ledger, Reading
 from hal0_budget.stores.files.marks import HoldsMark, Marks
-from hal0_budget.stores.files.row_format import Row, is_several, seal_of, void_id
+from hal0_budget.stores.files.row_format import is_several, seal_of
 from hal0_budget.stores.files.trail import LENGTH
 
 if TYPE_CHECKING:

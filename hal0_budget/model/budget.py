@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from hal0_budget.money import checked_usd
-from hal0_budget.windows import WINDOWS, Window
+from hal0_budget.model.money import checked_usd
+from hal0_budget.model.windows import WINDOWS, Window
 
 CAP_KEYS: Final[dict[Window, str]] = {
     "per_call": "per_call_max_usd",

@@ -22,11 +22,6 @@ def label(window: Window) -> str:
     return window.replace("_", "-")
 
 
-def utc_now() -> datetime:
-    """The time now, aware, in UTC."""
-    return datetime.now(UTC)
-
-
 def window_start(window: Window, now: datetime) -> datetime:
     """The first instant of the window that holds `now` (aware, any offset), in UTC."""
     return _start(window, _hour(now))

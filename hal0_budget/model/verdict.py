@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from hal0_budget.budget import Budget
-from hal0_budget.money import ZERO, add, dollars, multiply, percent, subtract
-from hal0_budget.windows import WINDOWS, Window, label
+from hal0_budget.model.budget import Budget
+from hal0_budget.model.money import ZERO, add, dollars, multiply, percent, subtract
+from hal0_budget.model.windows import WINDOWS, Window, label
 
 Level = Literal["allow", "warn", "block"]
 

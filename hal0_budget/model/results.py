@@ -7,14 +7,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from hal0_budget.budget import Budget
-from hal0_budget.money import add
-from hal0_budget.stores.files.hold_format import Hold
-from hal0_budget.stores.files.ledger import Reading
-from hal0_budget.stores.files.persona_file import PersonaFile
-from hal0_budget.stores.files.row_format import Row
-from hal0_budget.verdict import Verdict, remaining
-from hal0_budget.windows import WINDOWS, Window, window_end
+from hal0_budget.model.budget import Budget
+from hal0_budget.model.records import Hold, Row
+from hal0_budget.model.verdict import Verdict
+from hal0_budget.model.windows import Window
 
 
 class WindowState(NamedTuple):
@@ -90,21 +86,3 @@ class Revision(NamedTuple):
     budget: Budget
     statement: Statement | None
     warnings: tuple[str, ...]
-
-
-def statement_of(persona: PersonaFile, budget: Budget, reading: Reading, now: datetime) -> Statement:
-    """The statement of a persona on what its ledger adds up to at `now`."""
-    spent = reading.tally.spent(now)
-    states = []
-    for window in WINDOWS:
-        cap = budget.caps.get(window)
-        if window == "per_call":
-            if cap is not None:
-                states.append(WindowState(window, cap, None, None, cap, None))
-            continue
-        left = None if cap is None else remaining(cap, add(spent[window], reading.held))
-        states.append(WindowState(window, cap, spent[window], reading.held, left, window_end(window, now)))
-    warnings = (*persona.warnings, *reading.problems())
-    return Statement(
-        persona.path.stem, budget, tuple(states), reading.held, reading.tally.unconfirmed, warnings
-    )

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from hal0_budget.budget import CAP_KEYS, KEYS, may_name_cap
-from hal0_budget.cap_words import (
+from hal0_budget.model.budget import CAP_KEYS, KEYS, may_name_cap
+from hal0_budget.model.cap_words import (
     holds_amount,
     is_amount,
     meant_by,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from hal0_budget.errors import BudgetError, InvalidCharge
-from hal0_budget.money import checked_usd
-from hal0_budget.stores.files.layout import checked_id
-from hal0_budget.stores.files.row_format import Row
+from hal0_budget.model.ids import checked_id
+from hal0_budget.model.money import checked_usd
+from hal0_budget.model.records import Row
 
 if TYPE_CHECKING:
-    from hal0_budget.tokens import Tokens
+    from hal0_budget.model.tokens import Tokens
 
 # Longer than any id or model name; a row stays far below the longest line that a reader takes.
 MAX_TEXT = 1024
@@ -44,9 +43,9 @@ class Charge(NamedTuple):
     price: str | None = None
     tokens: Tokens | None = None
 
-    def row(self, persona: str, now: datetime) -> Row:
-        """The row that records it; a request id is made where there is none. Raises InvalidCharge."""
-        request_id = f"req_{os.urandom(16).hex()}" if self.request_id is None else self.request_id
+    def row(self, persona: str, now: datetime, new_id: str = "") -> Row:
+        """The row that records it, with `new_id` if the charge has no request id. Raises InvalidCharge."""
+        request_id = new_id if self.request_id is None else self.request_id
         row = Row(
             now if self.ts is None else checked_time(self.ts),
             persona,

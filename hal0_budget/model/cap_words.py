@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from hal0_budget.budget import CAP_KEYS, KEYS
-from hal0_budget.windows import Window
+from hal0_budget.model.budget import CAP_KEYS, KEYS
+from hal0_budget.model.windows import Window
 
 # As much of a key as is looked at: no name of a cap is longer.
 _LONGEST = 64

@@ -1,0 +1,104 @@
+"""The records of the ledger and of the journal of holds, and the lines that they are written as."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from hal0_budget.model.money import plain
+
+MORE_TEXTS = ("cost_source", "hold_id", "voids", "reason", "price")
+MORE_COUNTS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
+
+Outcome = Literal["settled", "released", "expired"]
+OnExpiry = Literal["book", "release"]
+
+# What `json.dumps` does to a text, without looking what it is first.
+_quoted = json.encoder.encode_basestring_ascii
+
+
+class Row(NamedTuple):
+    """One charge: when (aware, UTC), whose, what was called, USD, and the provider's id of it.
+
+    `cost_source` says how the cost is known where it was not simply told: `reported` by the
+    provider's reply, `priced` from its tokens, `estimated`, or `unconfirmed` for a hold that expired.
+    `hold_id` is the hold that the row settles. `voids` is the request id of the row that this one takes
+    back, and `reason` why. `price` says what the tokens were priced at, and by whom.
+    """
+
+    ts: datetime
+    persona_id: str
+    surface: str
+    model: str
+    cost_usd: Decimal
+    request_id: str
+    cost_source: str | None = None
+    hold_id: str | None = None
+    voids: str | None = None
+    reason: str | None = None
+    price: str | None = None
+    input_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
+
+    def line(self) -> bytes:
+        """The row as it stands in the ledger: ASCII, exact, one line with its newline."""
+        text = [_quoted(part) for part in (self.persona_id, self.surface, self.model, self.request_id)]
+        more = "".join(
+            f',"{key}":{json.dumps(value)}'
+            for key in (*MORE_TEXTS, *MORE_COUNTS)
+            if (value := getattr(self, key)) is not None
+        )
+        ts = self.ts.astimezone(UTC).isoformat(timespec="microseconds")
+        return (
+            f'{{"ts":"{ts}","persona_id":{text[0]},"surface":{text[1]},"model":{text[2]}'
+            f',"cost_usd":{plain(self.cost_usd)},"request_id":{text[3]}{more}}}\n'
+        ).encode("ascii")
+
+
+class Hold(NamedTuple):
+    """An estimate set aside: USD, from `ts` until it is settled or `expires` (aware, UTC).
+
+    When its time is up it is booked as an unconfirmed row, or given back, as `on_expiry` says. `ledger_size`
+    is the size of the ledger in bytes when the hold was opened: only a row behind it settles the hold.
+    """
+
+    hold_id: str
+    usd: Decimal
+    ts: datetime
+    expires: datetime
+    on_expiry: OnExpiry
+    surface: str
+    model: str
+    ledger_size: int = 0
+
+    def body(self) -> bytes:
+        """The hold as its line has it, up to the checksum."""
+        return (
+            f'{{"hold":{json.dumps(self.hold_id)},"usd":{plain(self.usd)}'
+            f',"ts":"{_time_text(self.ts)}","expires":"{_time_text(self.expires)}"'
+            f',"on_expiry":"{self.on_expiry}","surface":{json.dumps(self.surface)}'
+            f',"model":{json.dumps(self.model)},"ledger_size":{self.ledger_size}'
+        ).encode("ascii")
+
+
+class Closing(NamedTuple):
+    """The end of a hold: how it ended, and the request id of the row that it became, if any."""
+
+    hold_id: str
+    how: Outcome
+    request_id: str | None = None
+
+    def body(self) -> bytes:
+        """The resolution as its line has it, up to the checksum."""
+        return (
+            f'{{"closed":{json.dumps(self.hold_id)},"how":"{self.how}"'
+            f',"request_id":{json.dumps(self.request_id)}'
+        ).encode("ascii")
+
+
+def _time_text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="microseconds")

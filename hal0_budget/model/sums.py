@@ -1,0 +1,61 @@
+"""What calls add up to: what reports are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal, localcontext
+from typing import NamedTuple
+
+from hal0_budget.model.money import EXACT, ZERO
+
+# The source of a cost that was simply told, as by `charge --cost`.
+TOLD = "told"
+
+
+class TokenCounts(NamedTuple):
+    """Counts of tokens, as the rows have them."""
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+
+
+NO_TOKENS = TokenCounts()
+
+
+class Sum(NamedTuple):
+    """USD, less what was voided; calls, which voids are not; voids; and the calls' tokens."""
+
+    usd: Decimal = ZERO
+    calls: int = 0
+    voids: int = 0
+    tokens: TokenCounts = NO_TOKENS
+
+
+Names = tuple[str, str, str]
+# By surface, model and source; then by time.
+Sums = dict[Names, dict[str, Sum]]
+
+
+def total_of(sums: Iterable[Sum]) -> Sum:
+    """All of them together."""
+    columns = tuple(zip(*sums, strict=True))
+    if not columns:
+        return Sum()
+    usd, calls, voids, tokens = columns
+    with localcontext(EXACT):
+        return Sum(sum(usd, ZERO), sum(calls), sum(voids), total_tokens(filter(any, tokens)))
+
+
+def merge(into: Sums, more: Sums) -> None:
+    """Add `more` to the sums of `into`."""
+    for names, times in more.items():
+        known = into.setdefault(names, {})
+        for time, part in times.items():
+            known[time] = total_of((known[time], part)) if time in known else part
+
+
+def total_tokens(counts: Iterable[tuple[int, ...]]) -> TokenCounts:
+    """The counts of several calls together, each in the order of `TokenCounts`."""
+    return TokenCounts(*map(sum, zip(*counts, strict=True)))
