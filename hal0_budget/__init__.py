@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hal0_budget.account import Account as Account
     from hal0_budget.errors import BudgetError as BudgetError
-    from hal0_budget.grouping import Group as Group
     from hal0_budget.model.budget import Budget as Budget
     from hal0_budget.model.charge import Charge as Charge
     from hal0_budget.model.money import parse_usd as parse_usd
@@ -37,11 +36,12 @@ if TYPE_CHECKING:
     from hal0_budget.model.verdict import Usage as Usage
     from hal0_budget.model.verdict import Verdict as Verdict
     from hal0_budget.model.verdict import decide as decide
-    from hal0_budget.reports import PersonaReport as PersonaReport
-    from hal0_budget.reports import Report as Report
-    from hal0_budget.reports import report as report
-    from hal0_budget.simulation import Simulation as Simulation
-    from hal0_budget.simulation import simulate as simulate
+    from hal0_budget.reporting.grouping import Group as Group
+    from hal0_budget.reporting.report import PersonaReport as PersonaReport
+    from hal0_budget.reporting.report import Report as Report
+    from hal0_budget.reporting.report import report as report
+    from hal0_budget.reporting.simulation import Simulation as Simulation
+    from hal0_budget.reporting.simulation import simulate as simulate
     from hal0_budget.stores.files.layout import Home as Home
     from hal0_budget.stores.files.scaffold import Created as Created
     from hal0_budget.stores.files.scaffold import init as init
@@ -61,15 +61,15 @@ _HOMES = {
     "Budget": "model.budget",
     "Charge": "model.charge",
     "BudgetError": "errors",
-    "Group": "grouping",
+    "Group": "reporting.grouping",
     "parse_usd": "model.money",
-    "PersonaReport": "reports",
-    "Report": "reports",
-    "report": "reports",
+    "PersonaReport": "reporting.report",
+    "Report": "reporting.report",
+    "report": "reporting.report",
     "Created": "stores.files.scaffold",
     "init": "stores.files.scaffold",
-    "Simulation": "simulation",
-    "simulate": "simulation",
+    "Simulation": "reporting.simulation",
+    "simulate": "reporting.simulation",
     "Hold": "model.records",
     "Home": "stores.files.layout",
     "Row": "model.records",

@@ -29,7 +29,7 @@ from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT, Lock
 from hal0_budget.stores.files.persona_file import PersonaFile, read_persona
 
 if TYPE_CHECKING:
-    from hal0_budget.books import Books
+    from hal0_budget.bookkeeping import Books
     from hal0_budget.stores.files.tail import Tail
 
 DEFAULT_TTL = timedelta(minutes=15)
@@ -254,7 +254,7 @@ class Account:
     @contextmanager
     def _recording(self, request_ids: Collection[str] = ()) -> Iterator[Books]:
         # Only commands that record need these modules, and the gate runs more often.
-        from hal0_budget.books import Books
+        from hal0_budget.bookkeeping import Books
         from hal0_budget.stores.files.writer import writing
 
         with writing(self._ledger, self.clock, self.lock_timeout, request_ids) as writer:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 
 from hal0_budget import Account, Charge, Decision, Home, Statement, report
 from hal0_budget.errors import BudgetError
-from hal0_budget.grouping import By
+from hal0_budget.reporting.grouping import By
 from tests.conftest import Cli
 from tests.killing import fork
 

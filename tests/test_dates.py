@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hal0_budget.dates import FORMS, Span, day_at, day_of, day_start, span_of, zone_of
 from hal0_budget.errors import UsageError
+from hal0_budget.reporting.dates import FORMS, Span, day_at, day_of, day_start, span_of, zone_of
 
 TODAY = date(2026, 5, 29)
 NOON = datetime(2026, 5, 29, 12, tzinfo=UTC)

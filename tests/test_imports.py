@@ -22,18 +22,16 @@ PACKAGE = Path(hal0_budget.__file__).parent
 BANNED = {
     "rich", "pydantic", "tomlkit", "asyncio", "importlib.metadata", "tomli_w", "hypothesis",
     "click", "tempfile", "tomllib", "logging", "email", "http", "socket", "ssl",
-    "multiprocessing", "concurrent", "hal0_budget.stores.files.scaffold",
-    "hal0_budget.cli.table", "hal0_budget.cli.set",
-    "zoneinfo", "fractions", "html", "csv", "hal0_budget.dates", "hal0_budget.reports",
-    "hal0_budget.stores.files.day_sums", "hal0_budget.stores.files.sums", "hal0_budget.stores.files.calls",
-    "hal0_budget.stores.files.source", "hal0_budget.model.sums",
-    "hal0_budget.cli.progress",
-    "hal0_budget.cli.caps", "hal0_budget.cli.candidates", "hal0_budget.replay",
-    "hal0_budget.stores.files.tail", "hal0_budget.cli.rows", "hal0_budget.cli.screen",
-    "hashlib", "genai_prices", "hal0_budget.model.tokens", "hal0_budget.prices", "hal0_budget.reply",
-    "hal0_budget.transcript", "hal0_budget.pricelist", "hal0_budget.settlement", "hal0_budget.runner",
-    "hal0_budget.cli.response", "hal0_budget.cli.pricing", "hal0_budget.cli.run", "unicodedata",
-    "hal0_budget.model.lookalikes", "hal0_budget.model.cap_words", "hal0_budget.stores.files.salvage",
+    "multiprocessing", "concurrent", "zoneinfo", "fractions", "html", "csv", "hashlib", "genai_prices",
+    "unicodedata", "hal0_budget.providers", "hal0_budget.reporting", "hal0_budget.runner",
+    "hal0_budget.model.cap_words", "hal0_budget.model.lookalikes", "hal0_budget.model.sums",
+    "hal0_budget.model.tokens",
+    "hal0_budget.stores.files.calls", "hal0_budget.stores.files.day_sums",
+    "hal0_budget.stores.files.salvage", "hal0_budget.stores.files.scaffold",
+    "hal0_budget.stores.files.source", "hal0_budget.stores.files.sums", "hal0_budget.stores.files.tail",
+    "hal0_budget.cli.candidates", "hal0_budget.cli.caps", "hal0_budget.cli.pricing",
+    "hal0_budget.cli.progress", "hal0_budget.cli.response", "hal0_budget.cli.rows",
+    "hal0_budget.cli.run", "hal0_budget.cli.screen", "hal0_budget.cli.set", "hal0_budget.cli.table",
 }  # fmt: skip
 
 HOT = {
@@ -121,7 +119,10 @@ def ours(module: str) -> Iterator[str]:
 
 
 MODEL = tuple(module for module in MODULES if module.partition(".")[0] == "model")
-PURE = ("errors", *MODEL, "dates", "prices", "reply", "forecast", "replay")
+PURE = (
+    *("errors", *MODEL, "providers.prices", "providers.reply"),
+    *("reporting.dates", "reporting.forecast", "reporting.replay"),
+)
 
 # The floors of the house from the ground up: a module imports those of its own floor and below.
 FLOORS = {
@@ -129,19 +130,21 @@ FLOORS = {
     "model": 0,
     "clock": 1,
     "stores": 1,
-    "pricelist": 2,
-    "transcript": 2,
-    "grouping": 2,
+    "providers.pricelist": 2,
+    "providers.transcript": 2,
+    "reporting.grouping": 2,
     "runner": 2,
     "stores.files.salvage": 2,
-    "books": 3,
-    "settlement": 3,
+    "providers": 2,
+    "reporting": 2,
+    "bookkeeping": 3,
+    "providers.settlement": 3,
     "statement": 3,
     "account": 4,
     "stores.files.audit": 4,
-    "simulation": 4,
+    "reporting.simulation": 4,
     "stores.files.repair": 4,
-    "reports": 4,
+    "reporting.report": 4,
     "stores.files.scaffold": 4,
     "__init__": 5,
     "cli": 6,

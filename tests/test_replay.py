@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hal0_budget import Account, Budget, Home, Row, Scope, Usage, decide
 from hal0_budget.model.budget import CAP_KEYS
 from hal0_budget.model.windows import SPEND_WINDOWS, window_start
-from hal0_budget.replay import Replay
-from hal0_budget.simulation import NAMED_CALLS, Simulation, simulate
+from hal0_budget.reporting.replay import Replay
+from hal0_budget.reporting.simulation import NAMED_CALLS, Simulation, simulate
 from hal0_budget.stores.files.calls import calls
 from tests.conftest import NOON, put_ledger
 

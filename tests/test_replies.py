@@ -10,8 +10,8 @@ import pytest
 
 from hal0_budget.errors import InvalidReply, ProviderError
 from hal0_budget.model.tokens import Tokens
-from hal0_budget.reply import Reply
-from hal0_budget.transcript import read_reply
+from hal0_budget.providers.reply import Reply
+from hal0_budget.providers.transcript import read_reply
 
 
 def read(body: Any) -> Reply:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from hal0_budget.errors import BudgetError, InvalidReply, ProviderError
 from hal0_budget.model.tokens import Tokens
-from hal0_budget.reply import Reply
-from hal0_budget.transcript import read_reply
+from hal0_budget.providers.reply import Reply
+from hal0_budget.providers.transcript import read_reply
 from tests.conftest import SAMPLES
 
 DONE = "[DONE]"

@@ -20,7 +20,7 @@ from hal0_budget import Account, Home, Report, Row, init, report
 from hal0_budget.cli.render import printable
 from hal0_budget.cli.report import Format, text_of
 from hal0_budget.cli.report_text import width
-from hal0_budget.grouping import By
+from hal0_budget.reporting.grouping import By
 from tests.conftest import NOON, Proof, forget_marks
 from tests.test_hostile_text import SNIPPETS, assert_inert
 

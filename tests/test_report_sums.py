@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hal0_budget import Home, Row, init, report
-from hal0_budget.dates import span_of
 from hal0_budget.errors import UsageError
-from hal0_budget.grouping import BY, By, by_of, default_since, share_of
 from hal0_budget.model.sums import Sum, TokenCounts
+from hal0_budget.reporting.dates import span_of
+from hal0_budget.reporting.grouping import BY, By, by_of, default_since, share_of
 from hal0_budget.stores.files import day_sums
 from hal0_budget.stores.files import sums as sums_module
 from hal0_budget.stores.files.row_format import TORN_MARK

@@ -12,7 +12,7 @@ import pytest
 
 from hal0_budget import Account, Home, Row, simulate
 from hal0_budget.errors import InvalidBudget
-from hal0_budget.simulation import NAMED_CALLS
+from hal0_budget.reporting.simulation import NAMED_CALLS
 from hal0_budget.stores.files.ledger import BLOCK
 from tests.conftest import NOON, Cli, put_ledger
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from hal0_budget import Account
-from hal0_budget.grouping import By
+from hal0_budget.reporting.grouping import By
 from tests.asking import CODES, Answer, Charged, Judged
 from tests.comparing import LEDGER, Difference
 from tests.conftest import NOON

@@ -24,8 +24,8 @@ from hal0_budget.cli.options import (
 from hal0_budget.cli.render import Result
 from hal0_budget.cli.rows import row_body
 from hal0_budget.clock import utc_now
-from hal0_budget.dates import FORMS, day_of
 from hal0_budget.errors import UsageError
+from hal0_budget.reporting.dates import FORMS, day_of
 from hal0_budget.stores.files.tail import Entry, Tail
 
 _SHOWN = 20

@@ -12,8 +12,8 @@ from hal0_budget.errors import InvalidEstimate, UsageError
 from hal0_budget.model.money import dollars
 from hal0_budget.model.results import Statement
 from hal0_budget.model.tokens import Tokens
-from hal0_budget.pricelist import price_list
-from hal0_budget.prices import Price
+from hal0_budget.providers.pricelist import price_list
+from hal0_budget.providers.prices import Price
 
 
 class Estimate(NamedTuple):

@@ -23,11 +23,11 @@ from hal0_budget.cli.options import (
 from hal0_budget.cli.progress import reading
 from hal0_budget.cli.render import Result, json_text
 from hal0_budget.clock import utc_now
-from hal0_budget.dates import day_at, zone_of
 from hal0_budget.errors import UsageError, from_os_error
-from hal0_budget.grouping import by_of, default_since
-from hal0_budget.reports import Report
-from hal0_budget.reports import report as made
+from hal0_budget.reporting.dates import day_at, zone_of
+from hal0_budget.reporting.grouping import by_of, default_since
+from hal0_budget.reporting.report import Report
+from hal0_budget.reporting.report import report as made
 from hal0_budget.stores.files.durable import replace
 
 Format = Literal["table", "plain", "csv", "markdown", "json", "html"]

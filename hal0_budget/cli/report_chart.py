@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from hal0_budget.model.money import ZERO, dollars
-from hal0_budget.reports import PersonaReport, Report
+from hal0_budget.reporting.report import PersonaReport, Report
 
 _A_DAY = timedelta(days=1)
 _DAYS = 31

@@ -26,11 +26,11 @@ from hal0_budget.cli.report_words import (
     unconfirmed_words,
     used_share,
 )
-from hal0_budget.grouping import TIMES
 from hal0_budget.model.money import dollars
 from hal0_budget.model.results import WindowState
 from hal0_budget.model.windows import label
-from hal0_budget.reports import PersonaReport, Report
+from hal0_budget.reporting.grouping import TIMES
+from hal0_budget.reporting.report import PersonaReport, Report
 
 _FONT = "font-family:-apple-system,'Segoe UI',Helvetica,Arial,sans-serif"
 _TEXT = f"{_FONT};font-size:14px;line-height:20px;color:#1b1b19"

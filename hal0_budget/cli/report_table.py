@@ -24,7 +24,7 @@ from hal0_budget.cli.report_words import (
     verdict_words,
 )
 from hal0_budget.cli.table import NEARLY
-from hal0_budget.reports import Report
+from hal0_budget.reporting.report import Report
 
 _BAR = 12
 _STYLES = {"allow": "green", "warn": "yellow", "block": "red"}

@@ -23,10 +23,10 @@ from hal0_budget.cli.report_words import (
     total_words,
     verdict_words,
 )
-from hal0_budget.grouping import share_of
 from hal0_budget.model.money import plain
 from hal0_budget.model.sums import Sum
-from hal0_budget.reports import PersonaReport, Report
+from hal0_budget.reporting.grouping import share_of
+from hal0_budget.reporting.report import PersonaReport, Report
 
 # What a spreadsheet takes for the beginning of a formula, in ASCII and as wide as a Chinese letter.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")

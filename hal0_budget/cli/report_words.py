@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from hal0_budget.cli.answer import headline
 from hal0_budget.cli.render import printable, unconfirmed_line
-from hal0_budget.grouping import Group
 from hal0_budget.model.money import ZERO, add, dollars
 from hal0_budget.model.results import WindowState
 from hal0_budget.model.sums import Sum, TokenCounts
 from hal0_budget.model.windows import label
-from hal0_budget.reports import PersonaReport, Report
+from hal0_budget.reporting.grouping import Group
+from hal0_budget.reporting.report import PersonaReport, Report
 
 # How a cost is known, the surest first. What other writers say besides is one more.
 SOURCES = ("reported", "priced", "told", "estimated", "unconfirmed")

@@ -34,10 +34,10 @@ from hal0_budget.errors import BudgetError, InvalidReply, ProviderError, UsageEr
 from hal0_budget.model.charge import Charge
 from hal0_budget.model.money import dollars, parse_usd
 from hal0_budget.model.records import Hold
+from hal0_budget.providers.settlement import Fallback, charge_of
+from hal0_budget.providers.transcript import MAX_REPLY, read_reply
 from hal0_budget.runner import Copy, CostFile, NotStarted, run_child
-from hal0_budget.settlement import Fallback, charge_of
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
-from hal0_budget.transcript import MAX_REPLY, read_reply
 
 
 def run(

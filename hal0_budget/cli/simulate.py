@@ -23,11 +23,11 @@ from hal0_budget.cli.options import Agent, AsJson, Persona, PersonasDir, Quiet, 
 from hal0_budget.cli.progress import reading
 from hal0_budget.cli.render import Result
 from hal0_budget.clock import utc_now
-from hal0_budget.dates import FORMS, span_of
 from hal0_budget.model.money import dollars, percent
 from hal0_budget.model.windows import Window, label
-from hal0_budget.simulation import BlockedCall, Part, Simulation
-from hal0_budget.simulation import simulate as replayed
+from hal0_budget.reporting.dates import FORMS, span_of
+from hal0_budget.reporting.simulation import BlockedCall, Part, Simulation
+from hal0_budget.reporting.simulation import simulate as replayed
 
 
 def simulate(

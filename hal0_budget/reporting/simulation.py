@@ -15,7 +15,7 @@ from hal0_budget.model.money import add, total
 from hal0_budget.model.records import Row
 from hal0_budget.model.verdict import Level
 from hal0_budget.model.windows import WINDOWS, Window
-from hal0_budget.replay import Replay, Ruled, Standing
+from hal0_budget.reporting.replay import Replay, Ruled, Standing
 from hal0_budget.stores.files.calls import Calls, calls
 from hal0_budget.stores.files.durable import opened
 from hal0_budget.stores.files.layout import Home

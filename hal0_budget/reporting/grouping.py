@@ -10,10 +10,10 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal, NamedTuple, get_args
 
-from hal0_budget.dates import Span
 from hal0_budget.errors import UsageError
 from hal0_budget.model.money import ZERO, add, negative
 from hal0_budget.model.sums import Names, Sum, Sums, merge, total_of
+from hal0_budget.reporting.dates import Span
 
 By = Literal["day", "week", "month", "model", "surface", "persona", "source"]
 BY: tuple[By, ...] = get_args(By)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from hal0_budget.errors import BudgetError, InvalidCharge, PriceUnknown, UsageError
 from hal0_budget.model.charge import Charge, checked_request_id, checked_text, token_counts
-from hal0_budget.pricelist import PriceList
-from hal0_budget.reply import Reply
+from hal0_budget.providers.pricelist import PriceList
+from hal0_budget.providers.reply import Reply
 
 
 class Fallback(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 
 from hal0_budget.errors import InvalidReply, ProviderError
 from hal0_budget.model.money import ZERO, parse_usd
-from hal0_budget.reply import Reply, billed_apart, one_cost, refuse_error, reply_of, text_of
+from hal0_budget.providers.reply import Reply, billed_apart, one_cost, refuse_error, reply_of, text_of
 from hal0_budget.stores.files.row_format import Unreadable, parse_json
 
 # Longer than any reply, pictures included; what is longer is refused before it is parsed.

@@ -13,15 +13,15 @@ from functools import partial
 from typing import NamedTuple
 
 from hal0_budget.clock import utc_now
-from hal0_budget.dates import Calendar, Span, day_at, span_of
 from hal0_budget.errors import BudgetError, from_os_error
-from hal0_budget.forecast import pace_of, reached_at
-from hal0_budget.grouping import By, Group, Spending, groups_of, sources_of
 from hal0_budget.model.money import ZERO
 from hal0_budget.model.results import Statement
 from hal0_budget.model.sums import Sum, total_of
 from hal0_budget.model.verdict import Scope, Usage, Verdict, decide
 from hal0_budget.model.windows import Window
+from hal0_budget.reporting.dates import Calendar, Span, day_at, span_of
+from hal0_budget.reporting.forecast import pace_of, reached_at
+from hal0_budget.reporting.grouping import By, Group, Spending, groups_of, sources_of
 from hal0_budget.statement import statement_of
 from hal0_budget.stores.files.day_sums import TooManySums, hourly_sums, streamed_sums
 from hal0_budget.stores.files.layout import Home

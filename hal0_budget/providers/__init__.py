@@ -1,0 +1,1 @@
+"""What a call costs: replies of providers, and prices."""
