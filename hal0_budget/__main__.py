@@ -44,7 +44,7 @@ def _run(argv: list[str]) -> int:
 
     from hal0_budget.cli.app import invoke
     from hal0_budget.cli.options import Output
-    from hal0_budget.cli.render import emit, emit_error
+    from hal0_budget.cli.render.emit import emit, emit_error
     from hal0_budget.errors import BudgetError, UsageError, from_os_error
 
     output = Output()

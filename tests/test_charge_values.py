@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hal0_budget import Account, BudgetError, Home, init
-from hal0_budget.cli.batch import read_batch
+from hal0_budget.cli.commands.batch import read_batch
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import InvalidCharge, InvalidEstimate, InvalidHold
 from hal0_budget.model.charge import Charge

@@ -14,7 +14,7 @@ import pytest
 from hal0_budget import Account, BudgetError, Home
 from hal0_budget.cli.app import invoke
 from hal0_budget.cli.options import Output
-from hal0_budget.cli.render import Result
+from hal0_budget.cli.render.emit import Result
 from tests.conftest import Cli, Proof
 from tests.test_closed_faults import append, ids_of, row, spent_and_held
 from tests.test_closed_faults_struck import calls_on, strace

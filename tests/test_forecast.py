@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from hal0_budget import Home, Row
-from hal0_budget.cli import progress
+from hal0_budget.cli.terminal import progress
 from hal0_budget.reporting.forecast import pace_of, reached_at
 from tests.conftest import COMMAND, NOON, Cli
 from tests.screens import Terminal

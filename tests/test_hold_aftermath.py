@@ -13,7 +13,7 @@ import pytest
 from hal0_budget import Home
 from hal0_budget.cli.app import invoke
 from hal0_budget.cli.options import Output
-from hal0_budget.cli.render import Result
+from hal0_budget.cli.render.emit import Result
 from tests.conftest import Cli
 from tests.test_hold_damage import HOLDS, LEDGER, LEFT, TOO_MUCH, Case, changed, files_of, lay, refused
 

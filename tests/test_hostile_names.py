@@ -16,7 +16,7 @@ from hypothesis import given, settings
 
 from hal0_budget import Account, Budget, BudgetError, Charge, Home
 from hal0_budget.cli.options import Output
-from hal0_budget.cli.render import Result, emit, emit_error, printable
+from hal0_budget.cli.render.emit import Result, emit, emit_error, printable
 from hal0_budget.model.results import Statement
 from hal0_budget.stores.files.audit import audit
 from tests.conftest import NOON, Proof

@@ -22,7 +22,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from hal0_budget import Account, Home, init
-from hal0_budget.cli.render import printable
+from hal0_budget.cli.render.emit import printable
 from tests.conftest import Cli, Proof
 
 pytestmark = pytest.mark.promise(13)
@@ -50,8 +50,9 @@ SHOWN = "generated names through the commands, piped and on a terminal"
 # the time that a start takes.
 SERVER = """
 import json, os, sys
-import hal0_budget.cli.charge, hal0_budget.cli.check, hal0_budget.cli.set, hal0_budget.cli.show
-import hal0_budget.cli.table, hal0_budget.stores.files.persona_edit, rich.cells
+import hal0_budget.cli.commands.charge, hal0_budget.cli.commands.check
+import hal0_budget.cli.commands.set, hal0_budget.cli.commands.show
+import hal0_budget.cli.terminal.table, hal0_budget.stores.files.persona_edit, rich.cells
 from hal0_budget.__main__ import main
 for line in sys.stdin:
     child = os.fork()

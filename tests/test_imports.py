@@ -23,15 +23,15 @@ BANNED = {
     "rich", "pydantic", "tomlkit", "asyncio", "importlib.metadata", "tomli_w", "hypothesis",
     "click", "tempfile", "tomllib", "logging", "email", "http", "socket", "ssl",
     "multiprocessing", "concurrent", "zoneinfo", "fractions", "html", "csv", "hashlib", "genai_prices",
-    "unicodedata", "hal0_budget.providers", "hal0_budget.reporting", "hal0_budget.runner",
+    "unicodedata", "hal0_budget.providers", "hal0_budget.reporting",
     "hal0_budget.model.cap_words", "hal0_budget.model.lookalikes", "hal0_budget.model.sums",
     "hal0_budget.model.tokens",
     "hal0_budget.stores.files.calls", "hal0_budget.stores.files.day_sums",
     "hal0_budget.stores.files.salvage", "hal0_budget.stores.files.scaffold",
     "hal0_budget.stores.files.source", "hal0_budget.stores.files.sums", "hal0_budget.stores.files.tail",
     "hal0_budget.cli.candidates", "hal0_budget.cli.caps", "hal0_budget.cli.pricing",
-    "hal0_budget.cli.progress", "hal0_budget.cli.response", "hal0_budget.cli.rows",
-    "hal0_budget.cli.run", "hal0_budget.cli.screen", "hal0_budget.cli.set", "hal0_budget.cli.table",
+    "hal0_budget.cli.response", "hal0_budget.cli.process", "hal0_budget.cli.terminal",
+    "hal0_budget.cli.render.rows", "hal0_budget.cli.commands.run", "hal0_budget.cli.commands.set",
 }  # fmt: skip
 
 HOT = {
@@ -77,7 +77,7 @@ def test_hot_path_imports_nothing_dear(capped: Home, command: str) -> None:
     )
     assert done.returncode in {0, 2, 20}
     imported = set(done.stderr.split())
-    assert {"typer", "tomli", f"hal0_budget.cli.{command.split(maxsplit=1)[0]}"} <= imported
+    assert {"typer", "tomli", f"hal0_budget.cli.commands.{command.split(maxsplit=1)[0]}"} <= imported
     assert not {name for name in imported if any(f"{name}.".startswith(f"{dear}.") for dear in BANNED)}
 
 
@@ -127,28 +127,41 @@ PURE = (
 # The floors of the house from the ground up: a module imports those of its own floor and below.
 FLOORS = {
     **dict.fromkeys(PURE, 0),
-    "model": 0,
     "clock": 1,
     "stores": 1,
-    "providers.pricelist": 2,
-    "providers.transcript": 2,
-    "reporting.grouping": 2,
-    "runner": 2,
-    "stores.files.salvage": 2,
+    "cli.process": 2,
     "providers": 2,
     "reporting": 2,
+    "stores.files.salvage": 2,
     "bookkeeping": 3,
     "providers.settlement": 3,
     "statement": 3,
     "account": 4,
-    "stores.files.audit": 4,
-    "reporting.simulation": 4,
-    "stores.files.repair": 4,
     "reporting.report": 4,
+    "reporting.simulation": 4,
+    "stores.files.audit": 4,
+    "stores.files.repair": 4,
     "stores.files.scaffold": 4,
     "__init__": 5,
     "cli": 6,
     "__main__": 7,
+}
+
+# What each package, and each module outside of one, imports of the others.
+RULES = {"errors", "model"}
+ARROWS = {
+    "errors": set[str](),
+    "clock": set[str](),
+    "model": {"errors"},
+    "stores": RULES,
+    "bookkeeping": {*RULES, "stores"},
+    "statement": {*RULES, "stores"},
+    "providers": {*RULES, "stores"},
+    "reporting": {*RULES, "stores", "clock", "statement"},
+    "account": {*RULES, "stores", "clock", "statement", "bookkeeping"},
+    "__init__": {*RULES, "stores", "account", "reporting"},
+    "cli": {*RULES, "stores", "clock", "account", "reporting", "providers"},
+    "__main__": {"errors", "cli"},
 }
 
 
@@ -164,6 +177,12 @@ def test_arrows_point_down(module: str) -> None:
     assert not above
     if floor(module) == floor("account"):
         assert all(floor(name) < floor(module) for name in ours(module))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_package_imports_only_the_packages_below_it(module: str) -> None:
+    package = module.partition(".")[0]
+    assert {name.partition(".")[0] for name in ours(module)} <= {package, *ARROWS[package]}
 
 
 @pytest.mark.parametrize("module", PURE)
@@ -185,7 +204,10 @@ def test_click_is_never_imported() -> None:
 
 def test_only_what_draws_imports_rich_and_only_init_writes_toml() -> None:
     homes = {
-        "rich": {"cli.canvas", "cli.page", "cli.table", "cli.report_table", "cli.progress"},
+        "rich": {
+            *("cli.terminal.canvas", "cli.terminal.page", "cli.terminal.table", "cli.terminal.progress"),
+            "cli.render.report_table",
+        },
         "tomli_w": {"stores.files.scaffold"},
     }
     for package, home in homes.items():

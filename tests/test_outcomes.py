@@ -29,7 +29,7 @@ def capped(home: Home) -> Home:
     return home
 
 
-LOADED = ("hal0_budget.cli.app", "hal0_budget.cli.check")
+LOADED = ("hal0_budget.cli.app", "hal0_budget.cli.commands.check")
 FAILURES = "errors of every class, at calls and at imports, none of which read as a verdict"
 # Those that there are before anything is imported.
 OF_PYTHON = tuple(
@@ -51,7 +51,7 @@ def assert_failures(found: list[Outcome]) -> None:
 STEPS = {
     "in the parser of TOML": ("tomli", "loads"),
     "while the ledger is opened": ("hal0_budget.stores.files.ledger", "opened"),
-    "in the renderer": ("hal0_budget.cli.render", "printable"),
+    "in the renderer": ("hal0_budget.cli.render.emit", "printable"),
     "before the command line is read": ("hal0_budget.cli.app", "invoke"),
 }
 
@@ -81,8 +81,8 @@ IMPORTS = {
     "decimal": BLOCKED,
     "tomli": BLOCKED,
     "hal0_budget.errors": BLOCKED,
-    "hal0_budget.cli.check": BLOCKED,
-    "hal0_budget.cli.render": BLOCKED,
+    "hal0_budget.cli.commands.check": BLOCKED,
+    "hal0_budget.cli.render.emit": BLOCKED,
     "hal0_budget.stores.files.table_edit": ("set", "hermes", "--daily", "2"),
     "tomli_w": ("init",),
     "rich.table": ("show", "--color", "always"),

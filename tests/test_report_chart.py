@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from hal0_budget import Account, Home, Row, report
-from hal0_budget.cli.report_chart import Chart, chart, chart_of, words_of
+from hal0_budget.cli.render.report_chart import Chart, chart, chart_of, words_of
 from tests.conftest import NOON, forget_marks
 
 

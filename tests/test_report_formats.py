@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, Home, Report, Row, init, report
-from hal0_budget.cli.render import printable
-from hal0_budget.cli.report import Format, text_of
-from hal0_budget.cli.report_text import width
+from hal0_budget.cli.commands.report import Format, text_of
+from hal0_budget.cli.render.emit import printable
+from hal0_budget.cli.render.report_text import width
 from hal0_budget.reporting.grouping import By
 from tests.conftest import NOON, Proof, forget_marks
 from tests.test_hostile_text import SNIPPETS, assert_inert

@@ -31,7 +31,10 @@ LINES = (
 )
 # What a failure ends in: the codes of the table.
 FAILED = {64, 65, 66, 70, 74, 75, 76, 77, 130, 143}
-LOADED = tuple(f"hal0_budget.cli.{name}" for name in ("app", *COMMANDS, "table", "batch"))
+LOADED = (
+    *("hal0_budget.cli.app", "hal0_budget.cli.terminal.table", "hal0_budget.cli.commands.batch"),
+    *(f"hal0_budget.cli.commands.{name}" for name in COMMANDS),
+)
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\dZ")
 
 

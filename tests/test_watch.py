@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, Home, init
-from hal0_budget.cli.screen import Screen
+from hal0_budget.cli.terminal.screen import Screen
 from tests.conftest import COMMAND, Cli
 from tests.screens import ENTER, LEAVE, STYLE, Terminal
 from tests.test_delivery import wait_until

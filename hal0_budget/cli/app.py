@@ -11,7 +11,7 @@ import typer.core
 
 import hal0_budget
 from hal0_budget.cli.options import Agent, AsJson, Output, PersonasDir, Quiet, Root
-from hal0_budget.cli.render import Result, deliver
+from hal0_budget.cli.render.emit import Result, deliver
 from hal0_budget.errors import UsageError
 
 PROGRAM = "hal0-budget"
@@ -69,7 +69,7 @@ class Commands(typer.core.TyperGroup):
         """The command of that name; None where there is none."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"hal0_budget.cli.{cmd_name}")
+        module = importlib.import_module(f"hal0_budget.cli.commands.{cmd_name}")
         single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=_SETTINGS)
         single.command(cmd_name, cls=Command)(getattr(module, cmd_name))
         return typer.main.get_command(single)

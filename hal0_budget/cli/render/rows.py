@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from hal0_budget.cli.render import printable
+from hal0_budget.cli.render.emit import printable
 from hal0_budget.model.money import dollars
 from hal0_budget.model.records import Row
 from hal0_budget.stores.files.tail import Entry

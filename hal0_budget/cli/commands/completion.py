@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from hal0_budget.cli.candidates import candidates
-from hal0_budget.cli.render import Result
+from hal0_budget.cli.render.emit import Result
 
 
 def completion(
@@ -32,5 +32,5 @@ def completion(
         # So the script asks: the words typed after the program's name, the last one unfinished.
         found = candidates(typed)
         return Result({}, lines=[found.kind, *(" ".join(pair).rstrip() for pair in found.words)])
-    script = Path(__file__).with_name("shells") / f"completion.{shell}"
+    script = Path(__file__).parents[1] / "shells" / f"completion.{shell}"
     return Result({}, lines=script.read_text("ascii").splitlines())

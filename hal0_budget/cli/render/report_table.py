@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hal0_budget.cli.canvas import UNBOUNDED
-from hal0_budget.cli.render import printable
-from hal0_budget.cli.report_words import (
+from hal0_budget.cli.render.emit import printable
+from hal0_budget.cli.render.report_sentences import (
     Sheet,
     capped,
     caps_sheet,
@@ -23,7 +22,8 @@ from hal0_budget.cli.report_words import (
     total_words,
     verdict_words,
 )
-from hal0_budget.cli.table import NEARLY
+from hal0_budget.cli.terminal.canvas import UNBOUNDED
+from hal0_budget.cli.terminal.table import NEARLY
 from hal0_budget.reporting.report import Report
 
 _BAR = 12

@@ -10,9 +10,9 @@ import html
 from decimal import Decimal
 
 from hal0_budget.cli.answer import headline
-from hal0_budget.cli.render import printable
-from hal0_budget.cli.report_chart import chart
-from hal0_budget.cli.report_words import (
+from hal0_budget.cli.render.emit import printable
+from hal0_budget.cli.render.report_chart import chart
+from hal0_budget.cli.render.report_sentences import (
     Sheet,
     capped,
     forecast_words,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hal0_budget.cli.options import Agent, AsJson, LockWait, PersonasDir, Quiet, Root, home_of
-from hal0_budget.cli.render import Result
+from hal0_budget.cli.render.emit import Result
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 from hal0_budget.stores.files.scaffold import DEFAULT_PERSONAS
 from hal0_budget.stores.files.scaffold import init as set_up

@@ -25,7 +25,7 @@ from hal0_budget.cli.options import (
     ttl_of,
 )
 from hal0_budget.cli.pricing import estimate_of
-from hal0_budget.cli.render import Result
+from hal0_budget.cli.render.emit import Result
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 
 

@@ -22,7 +22,7 @@ from hal0_budget.cli.options import (
     Root,
     home_of,
 )
-from hal0_budget.cli.render import Result
+from hal0_budget.cli.render.emit import Result
 from hal0_budget.errors import InvalidEstimate
 from hal0_budget.model.results import Decision
 

@@ -9,7 +9,7 @@ import typer
 from hal0_budget.account import Account
 from hal0_budget.cli.answer import statement_body
 from hal0_budget.cli.options import Agent, AsJson, ColorWhen, PersonasDir, Quiet, Root, home_of
-from hal0_budget.cli.render import Result, error_body
+from hal0_budget.cli.render.emit import Result, error_body
 from hal0_budget.errors import BudgetError
 from hal0_budget.model.results import Statement
 

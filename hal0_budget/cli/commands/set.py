@@ -21,7 +21,7 @@ from hal0_budget.cli.caps import (
     changes_of,
 )
 from hal0_budget.cli.options import Agent, AsJson, LockWait, Persona, PersonasDir, Quiet, Root, home_of
-from hal0_budget.cli.render import Result
+from hal0_budget.cli.render.emit import Result
 from hal0_budget.errors import UsageError
 from hal0_budget.model.money import plain
 from hal0_budget.model.results import Revision

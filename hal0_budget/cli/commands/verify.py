@@ -8,7 +8,7 @@ import typer
 
 from hal0_budget.cli.answer import ALLOW, WARN
 from hal0_budget.cli.options import Agent, AsJson, LockWait, PersonasDir, Quiet, Root, home_of
-from hal0_budget.cli.render import Result
+from hal0_budget.cli.render.emit import Result
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import LedgerDamaged, from_os_error
 from hal0_budget.stores.files.audit import Audit, audit

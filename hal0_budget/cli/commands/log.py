@@ -21,8 +21,8 @@ from hal0_budget.cli.options import (
     home_of,
     whole_number,
 )
-from hal0_budget.cli.render import Result
-from hal0_budget.cli.rows import row_body
+from hal0_budget.cli.render.emit import Result
+from hal0_budget.cli.render.rows import row_body
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import UsageError
 from hal0_budget.reporting.dates import FORMS, day_of

@@ -12,7 +12,7 @@ import tty
 from contextlib import suppress
 from typing import Protocol, TextIO
 
-from hal0_budget.cli.render import write_all
+from hal0_budget.cli.render.emit import write_all
 from hal0_budget.errors import UsageError, WriteFailed
 
 # Alternate screen, no cursor, no wrapping at the edge; and back.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from hal0_budget.cli.answer import headline
-from hal0_budget.cli.canvas import Canvas, packed, styled
-from hal0_budget.cli.render import printable, unconfirmed_line
-from hal0_budget.cli.rows import cost_cell, notes, source_style
-from hal0_budget.cli.table import bar, resets, share_of
+from hal0_budget.cli.render.emit import printable, unconfirmed_line
+from hal0_budget.cli.render.rows import cost_cell, notes, source_style
+from hal0_budget.cli.terminal.canvas import Canvas, packed, styled
+from hal0_budget.cli.terminal.table import bar, resets, share_of
 from hal0_budget.model.money import add, dollars, total
 from hal0_budget.model.records import Hold
 from hal0_budget.model.results import Statement, WindowState
@@ -23,7 +23,7 @@ from hal0_budget.model.windows import label
 from hal0_budget.stores.files.tail import Entry
 
 if TYPE_CHECKING:
-    from hal0_budget.cli.watch import Watched
+    from hal0_budget.cli.commands.watch import Watched
 
 _INDENT = 2
 _LABEL = 10

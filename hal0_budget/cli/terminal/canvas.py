@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from hal0_budget.cli.render import printable
-from hal0_budget.cli.rows import Cell
+from hal0_budget.cli.render.emit import printable
+from hal0_budget.cli.render.rows import Cell
 
 UNBOUNDED = 100_000
 GAP = "  "

@@ -20,8 +20,8 @@ from hal0_budget.cli.options import (
     Root,
     home_of,
 )
-from hal0_budget.cli.progress import reading
-from hal0_budget.cli.render import Result, json_text
+from hal0_budget.cli.render.emit import Result, json_text
+from hal0_budget.cli.terminal.progress import reading
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import UsageError, from_os_error
 from hal0_budget.reporting.dates import day_at, zone_of
@@ -134,14 +134,14 @@ def report(
 def text_of(found: Report, form: Format, encoding: str = "utf-8", *, in_color: bool = False) -> str:
     """The report in a format, as text."""
     if form == "html":
-        from hal0_budget.cli.report_html import html_text
+        from hal0_budget.cli.render.report_html import html_text
 
         return html_text(found)
     if form == "table":
-        from hal0_budget.cli.report_table import table_text
+        from hal0_budget.cli.render.report_table import table_text
 
         return table_text(found, encoding, in_color=in_color)
-    from hal0_budget.cli import report_text
+    from hal0_budget.cli.render import report_text
 
     if form == "json":
         return f"{json_text(report_text.body(found))}\n"
@@ -178,7 +178,7 @@ def _answer(found: Report, form: Format | None, output: Path | None) -> Result:
         _write(output, text_of(found, form or "plain"))
         return Result({}, notes=[f"wrote {output}"])
     if form == "json":
-        from hal0_budget.cli.report_text import body
+        from hal0_budget.cli.render.report_text import body
 
         return Result(body(found))
     return Result({}, document=partial(_shown, found, form))

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from hal0_budget.cli.answer import headline
-from hal0_budget.cli.render import printable, unconfirmed_line
+from hal0_budget.cli.render.emit import printable, unconfirmed_line
 from hal0_budget.model.money import ZERO, add, dollars
 from hal0_budget.model.results import WindowState
 from hal0_budget.model.sums import Sum, TokenCounts

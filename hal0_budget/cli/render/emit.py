@@ -21,7 +21,7 @@ from hal0_budget.model.results import Statement
 from hal0_budget.model.windows import label
 
 if TYPE_CHECKING:
-    from hal0_budget.cli.screen import View
+    from hal0_budget.cli.terminal.screen import View
     from hal0_budget.stores.files.tail import Entry
 
 _NAGIOS = {ALLOW: (0, "OK"), WARN: (1, "WARNING"), BLOCK: (2, "CRITICAL")}
@@ -60,7 +60,7 @@ def emit(result: Result, output: Output) -> int:
     Raises WriteFailed where the answer could not be delivered.
     """
     if result.view is not None:
-        from hal0_budget.cli.screen import play
+        from hal0_budget.cli.terminal.screen import play
 
         return play(result.view, color=_is_for_a_person(output))
     code = _emit_one(result, output)
@@ -161,7 +161,7 @@ def json_text(value: Any) -> str:
 
 def _statements(statements: Sequence[Statement], output: Output) -> str:
     if _is_for_a_person(output):
-        from hal0_budget.cli import table
+        from hal0_budget.cli.terminal import table
 
         return table.drawn(statements, sys.stdout)
     return "\n".join(_plain_table(statement) for statement in statements)
@@ -169,10 +169,10 @@ def _statements(statements: Sequence[Statement], output: Output) -> str:
 
 def _rows(entries: Sequence[Entry], output: Output) -> str:
     if _is_for_a_person(output):
-        from hal0_budget.cli import table
+        from hal0_budget.cli.terminal import table
 
         return table.drawn_rows(entries, sys.stdout)
-    from hal0_budget.cli.rows import plain_line
+    from hal0_budget.cli.render.rows import plain_line
 
     return "".join(f"{plain_line(entry)}\n" for entry in entries)
 

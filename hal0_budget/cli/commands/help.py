@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hal0_budget.cli.render import Result
+from hal0_budget.cli.render.emit import Result
 
 
 def help(  # noqa: A001, the command's name

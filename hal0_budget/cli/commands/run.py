@@ -27,7 +27,8 @@ from hal0_budget.cli.options import (
     ttl_of,
 )
 from hal0_budget.cli.pricing import estimate_of
-from hal0_budget.cli.render import Result, complain
+from hal0_budget.cli.process.runner import Copy, CostFile, NotStarted, run_child
+from hal0_budget.cli.render.emit import Result, complain
 from hal0_budget.cli.response import prices_of
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import BudgetError, InvalidReply, ProviderError, UsageError, WriteFailed
@@ -36,7 +37,6 @@ from hal0_budget.model.money import dollars, parse_usd
 from hal0_budget.model.records import Hold
 from hal0_budget.providers.settlement import Fallback, charge_of
 from hal0_budget.providers.transcript import MAX_REPLY, read_reply
-from hal0_budget.runner import Copy, CostFile, NotStarted, run_child
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 
 

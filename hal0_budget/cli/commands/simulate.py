@@ -20,8 +20,8 @@ from hal0_budget.cli.caps import (
     changes_of,
 )
 from hal0_budget.cli.options import Agent, AsJson, Persona, PersonasDir, Quiet, Root, home_of
-from hal0_budget.cli.progress import reading
-from hal0_budget.cli.render import Result
+from hal0_budget.cli.render.emit import Result
+from hal0_budget.cli.terminal.progress import reading
 from hal0_budget.clock import utc_now
 from hal0_budget.model.money import dollars, percent
 from hal0_budget.model.windows import Window, label

@@ -19,7 +19,7 @@ from hal0_budget.cli.options import (
     Root,
     home_of,
 )
-from hal0_budget.cli.render import Result
+from hal0_budget.cli.render.emit import Result
 from hal0_budget.errors import BudgetError, InvalidCharge, InvalidEstimate, UsageError
 from hal0_budget.model.charge import Charge
 from hal0_budget.model.money import dollars, total
@@ -89,8 +89,8 @@ def charge(
         others = (cost, model, request_id, hold, from_response, headers, estimate, prices)
         if any(option is not None for option in others):
             raise UsageError("--batch stands alone: the file says what each call was and did cost")
-        from hal0_budget.cli.batch import read_batch
-        from hal0_budget.cli.progress import tracked
+        from hal0_budget.cli.commands.batch import read_batch
+        from hal0_budget.cli.terminal.progress import tracked
 
         charges = read_batch(batch, persona)
         return _recorded_all(account, account.charge_all(tracked(charges, "charging")))

@@ -12,8 +12,8 @@ import typer
 
 from hal0_budget.account import Account
 from hal0_budget.cli.options import Agent, ColorWhen, PersonasDir, Root, home_of
-from hal0_budget.cli.render import Result
-from hal0_budget.cli.screen import require_terminal
+from hal0_budget.cli.render.emit import Result
+from hal0_budget.cli.terminal.screen import require_terminal
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import BudgetError
 from hal0_budget.model.records import Hold
@@ -99,7 +99,7 @@ class Budgets:
 
     def frame(self, columns: int, lines: int, *, color: bool) -> list[str]:
         """The lines to be seen now: those of the last time, unless something changed."""
-        from hal0_budget.cli.page import Page
+        from hal0_budget.cli.terminal.page import Page
 
         now = utc_now()
         changed = self._look(now)

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from hal0_budget.cli.answer import statement_body
-from hal0_budget.cli.render import error_body, printable
-from hal0_budget.cli.report_words import (
+from hal0_budget.cli.render.emit import error_body, printable
+from hal0_budget.cli.render.report_sentences import (
     TOKEN_COLUMNS,
     Sheet,
     capped,

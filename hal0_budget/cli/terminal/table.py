@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hal0_budget.cli.answer import headline
-from hal0_budget.cli.canvas import Canvas, cell_text, packed, styled
-from hal0_budget.cli.render import unconfirmed_line
-from hal0_budget.cli.rows import cells
+from hal0_budget.cli.render.emit import unconfirmed_line
+from hal0_budget.cli.render.rows import cells
+from hal0_budget.cli.terminal.canvas import Canvas, cell_text, packed, styled
 from hal0_budget.model.money import add, dollars
 from hal0_budget.model.results import Statement, WindowState
 from hal0_budget.model.verdict import remaining

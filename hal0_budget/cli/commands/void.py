@@ -8,7 +8,7 @@ import typer
 
 from hal0_budget.account import Account
 from hal0_budget.cli.options import Agent, AsJson, LockWait, Persona, PersonasDir, Quiet, Root, home_of
-from hal0_budget.cli.render import Result
+from hal0_budget.cli.render.emit import Result
 from hal0_budget.model.money import dollars, negative
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 
