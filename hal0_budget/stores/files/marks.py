@@ -24,8 +24,8 @@ from hal0_budget.stores.files.lock import Lock
 # A mark takes about 80 bytes; a longer log is cut down to the highest marks.
 LONGEST_LOG = 8 * 1024
 
-# More than any number of processes that append between two cuts; what is before that is older.
-_READ = 64 * 1024
+# A log is cut long before. What is longer was not written by this program; its end is read.
+_READ = 1024 * 1024
 
 # How a mark begins.
 KINDS = _LEDGER, _HOLDS = b"ledger ", b"holds "
