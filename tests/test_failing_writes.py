@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from hal0_budget import Account, BudgetError, Home
+from hal0_budget import Account, BudgetError, Home, Row
 from hal0_budget.cli.app import invoke
 from hal0_budget.cli.options import Output
 from hal0_budget.clock import utc_now
@@ -105,7 +105,9 @@ def test_error_at_any_write_or_sync_is_never_an_acknowledgement(
         end = state_of(home)
         steps = list(zip(trace.steps(), trace.calls(), strict=True))
     if not proof.is_full:
-        steps = [(step, call) for step, call in steps if call.startswith("fsync(") and f"<{written}>" in call]
+        # A first command syncs the folders that it may have made as well.
+        below = written if case.before else str(home.root)
+        steps = [(step, call) for step, call in steps if call.startswith("fsync(") and f"<{below}" in call]
     assert steps
     refused = 0
     for (name, number), call in steps:
@@ -131,6 +133,31 @@ def test_error_at_any_write_or_sync_is_never_an_acknowledgement(
     proof.counted(
         len(steps), "injected failures of a write or sync, none acknowledged without a whole row on the disk"
     )
+
+
+def test_row_that_hal0_wrote_is_acknowledged_only_once_its_folders_are_synced(
+    home: Home, cli: Cli, tmp_path: Path
+) -> None:
+    trace = Trace(cli, home, tmp_path / "strace.log")
+    row = Row(utc_now(), "hermes", "cli", "m", Decimal("0.25"), "r1")
+    folder = home.spend_dir("hermes")
+    folder.mkdir(exist_ok=True)
+    folder.joinpath(LEDGER).write_bytes(row.line())
+    command = CASES["first charge"].line.split()
+    with restored(home.root):
+        assert trace(MUTATING, *command).returncode == 0
+        assert synced(trace.calls())[str(folder)]
+        assert synced(trace.calls())[str(folder.parent)]
+        steps = [step for step, call in zip(trace.steps(), trace.calls(), strict=True) if "fsync(" in call]
+    acknowledged = 0
+    for name, number in steps:
+        with restored(home.root):
+            done = trace(MUTATING, *command, inject=f"{name}:error=EIO:when={number}")
+            assert done.returncode in {0, 74}
+            if done.returncode == 0:
+                acknowledged += 1
+                assert synced(trace.calls())[str(folder.parent)]
+    assert acknowledged < len(steps)
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from hal0_budget.stores.files.durable import (
     replace,
     rewrite,
     size_of,
-    sync_dir,
     sync_dirs,
 )
 from hal0_budget.stores.files.hold_format import Header, body_of, chained
@@ -100,7 +99,7 @@ class Holds(HoldState):
         """Make the journal durable, and its name. Raises OSError."""
         with opened(self.path, os.O_RDONLY) as fd:
             os.fsync(fd)
-        sync_dir(self.path.parent)
+        sync_dirs(self.path.parent, FOLDERS_ABOVE)
 
     def append(self, *entries: Hold | Closing) -> None:
         """Write entries durably, then read them. The caller holds the lock. Raises OSError."""
@@ -137,7 +136,7 @@ class Holds(HoldState):
         with opened(self.path, os.O_RDWR) as fd:
             rewrite(self.path, fd, 0, size_of(fd))
             fsync(self.path, fd, 0)
-        sync_dir(self.path.parent)
+        sync_dirs(self.path.parent, FOLDERS_ABOVE)
 
     def repair(self, mark: HoldsMark, ledger_size: int) -> None:
         """Replace the journal by one that is newer than `mark`, with the holds that are open as far as could

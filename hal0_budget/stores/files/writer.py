@@ -233,6 +233,9 @@ class Writer:
             searched = self._rows.searched if self._rows is not None else None
             if searched is not None and not os.path.samestat(searched, os.fstat(fd)):
                 raise WriteFailed(f"{path}: replaced while a row was looked for; nothing was acknowledged")
+            if not self._is_marked():
+                # Another program may have made the ledger, and its name.
+                sync_dirs(self._ledger.dir, FOLDERS_ABOVE)
             size = size_of(fd)
             rewrite(path, fd, max(0, size - _MOST_REWRITTEN), size)
             if seal := _seal(fd):
