@@ -128,7 +128,7 @@ def home(home: Home) -> Home:
     account.set_budget({"lifetime_usd": Decimal(1)})
     for hold in ("h0", "h1"):
         account.reserve(Decimal("0.01"), hold_id=hold)
-    for name in (".spend.checkpoint.new", "spend.jsonl.unreadable"):
+    for name in (".spend.checkpoint.new", "spend.jsonl.unreadable", "spend.cache"):
         (home.spend_dir("hermes") / name).touch()
     for name in ("batch", "cost"):
         (home.root / name).touch()

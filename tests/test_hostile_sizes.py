@@ -262,3 +262,16 @@ def test_charge_says_what_is_wrong_with_the_persona(make: Make, files: dict[str,
     charged = run(cli, *CHARGE)
     assert charged.code == 0
     assert f"the charge is recorded, but: {files['persona']}" in charged.said
+
+
+def test_repair_of_a_journal_without_end_keeps_its_holds_and_the_file(home: Home, cli: Cli) -> None:
+    account = Account(home, "hermes")
+    account.set_budget({"lifetime_usd": Decimal(1)})
+    account.reserve(Decimal("0.5"), hold_id="h0")
+    journal = home.spend_dir("hermes") / "spend.holds"
+    sparse(1024**4)(journal)
+    assert run(cli, "check", "hermes").code == 65
+    assert run(cli, "verify", "hermes", "--repair").code == 0
+    assert journal.with_name("spend.holds.unreadable.1").stat().st_size == 1024**4
+    assert account.show().held == Decimal("0.5")
+    assert run(cli, "check", "hermes", "--estimate", "0.6").code == 20

@@ -27,6 +27,9 @@ from hal0_budget.stores.files.marks import AllMarks, LedgerMark, Marks
 from hal0_budget.stores.files.row_format import Unreadable, is_blank, parse_row
 from hal0_budget.stores.files.whole_rows import Piece, dollars_in, whole_rows
 
+# As many bytes of a file are copied as fit into memory.
+_LONGEST_COPY = 16 * 1024 * 1024
+
 
 def repair(home: Home, persona: str, now: datetime, lock_timeout: float) -> list[str]:
     """Quarantine unreadable lines and rebuild derived files; what was done, a sentence each.
@@ -111,13 +114,13 @@ def _repair_holds(ledger: Ledger, marks: AllMarks) -> Iterator[str]:
     holds, mark = ledger.holds, marks.lock.holds if marks.lock.holds.size else marks.checkpoint.holds
     holds.read(marks.holds())
     size = ledger.path.stat().st_size if ledger.path.exists() else 0
+    aside = holds.path.with_name(f"{holds.path.name}.unreadable")
     what = holds.damage or ("it names a longer ledger" if holds.ledger_size() > size else None)
     if holds.exists and what is None and not holds.mark().generation:
         # A journal of the earlier version has no mark: only the new format is guarded.
         holds.repair(mark, size)
     if what is not None:
-        with suppress(FileNotFoundError), opened(holds.path, os.O_RDONLY) as fd:
-            _quarantine(holds.path, b"".join(_blocks(fd)))
+        aside = _keep(holds.path)
         holds.repair(mark, size)
     # An earlier repair may have rewritten the journal and been killed before it reported that.
     known = marks.holds() if marks.damage() else (mark,)
@@ -126,7 +129,7 @@ def _repair_holds(ledger: Ledger, marks: AllMarks) -> Iterator[str]:
         yield (
             f"{holds.path}: {what or 'damaged before'}; rewritten with {len(holds.open())} open holds, "
             f"{dollars(holds.total)}; {dollars(max(ZERO, given_up))} that was held is given up; "
-            f"a damaged journal is kept in {holds.path.name}.unreadable"
+            f"a damaged journal is kept in {aside.name}"
         )
 
 
@@ -138,7 +141,8 @@ def _rebuild(ledger: Ledger, now: datetime, epoch: int) -> Iterator[str]:
     """
     path, before = ledger.checkpoint.path, ledger.checkpoint.load().checkpoint
     with suppress(FileNotFoundError), opened(path, os.O_RDONLY) as fd:
-        replace(path.with_name(f"{path.name}.bak"), b"".join(_blocks(fd)))
+        # Nothing behind that is of use: a checkpoint is never so long.
+        replace(path.with_name(f"{path.name}.bak"), os.pread(fd, _LONGEST_COPY, 0))
     ledger.cache().discard()
     for name in FORMER:
         ledger.dir.joinpath(name).unlink(missing_ok=True)
@@ -160,6 +164,22 @@ def _rebuild(ledger: Ledger, now: datetime, epoch: int) -> Iterator[str]:
         yield f"{ledger.path}: {lost} that were acknowledged are gone from it and no longer count"
 
 
+def _keep(path: Path) -> Path:
+    """Keep the bytes of a file that is about to be replaced; where they are kept. One that is longer than any
+    of ours is not read: it gets a second name. Raises OSError.
+    """
+    aside = path.with_name(f"{path.name}.unreadable")
+    with suppress(FileNotFoundError), opened(path, os.O_RDONLY) as fd:
+        if size_of(fd) <= _LONGEST_COPY:
+            return _quarantine(path, os.pread(fd, _LONGEST_COPY, 0))
+        number = 1
+        while os.path.lexists(aside := path.with_name(f"{path.name}.unreadable.{number}")):
+            number += 1
+        os.link(path, aside, follow_symlinks=False)
+        sync_dir(path.parent)
+    return aside
+
+
 def _quarantine(path: Path, data: bytes) -> Path:
     """Append `data` durably to `FILE.unreadable`. Raises OSError."""
     aside = path.with_name(f"{path.name}.unreadable")
@@ -168,13 +188,6 @@ def _quarantine(path: Path, data: bytes) -> Path:
         os.fsync(kept)
     sync_dir(path.parent)
     return aside
-
-
-def _blocks(fd: int) -> Iterator[bytes]:
-    byte = 0
-    while block := os.pread(fd, BLOCK, byte):
-        byte += len(block)
-        yield block
 
 
 def _lines(fd: int) -> Iterator[tuple[int, int, bytes]]:
