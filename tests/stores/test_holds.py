@@ -1,0 +1,310 @@
+"""Holds: set aside once, resolved once, counted all the while, and never lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from hal0_budget import Account, BudgetError, Home
+from hal0_budget.stores.files.holds import Holds
+from hal0_budget.stores.files.marks import HoldsMark
+from hal0_budget.stores.files.repair import repair
+from tests.conftest import Cli, Clock, forget_marks
+from tests.support.faults import largest_file
+
+CENT = Decimal("0.01")
+
+
+@pytest.fixture
+def account(home: Home, clock: Clock) -> Account:
+    """The account of hermes with a daily cap of one dollar."""
+    account = Account(home, "hermes", clock=clock)
+    account.set_budget({"daily_usd": Decimal(1)})
+    return account
+
+
+def spent_and_held(account: Account) -> tuple[object, object]:
+    day = account.show().of("daily")
+    return day.spent, day.held
+
+
+def reserve(account: Account, usd: str = "0.4", **options: object) -> str:
+    hold = account.reserve(Decimal(usd), **options).hold  # type: ignore[arg-type]
+    assert hold is not None
+    return hold.hold_id
+
+
+def failure(error: pytest.ExceptionInfo[BudgetError]) -> tuple[str, int]:
+    return error.value.code, error.value.exit_code
+
+
+def test_open_hold_counts_in_show_check_and_reserve(account: Account) -> None:
+    reserve(account, "0.9")
+    assert spent_and_held(account) == (0, Decimal("0.9"))
+    assert account.check(Decimal("0.1")).verdict.level == "allow"
+    blocked = account.check(Decimal("0.11")).verdict
+    assert (blocked.level, blocked.reason) == (
+        "block",
+        "daily cap $1.0000 would be exceeded: spent $0.0000, held $0.9000, estimate $0.1100",
+    )
+    assert account.reserve(Decimal("0.11")).hold is None
+
+
+@pytest.mark.parametrize(("cost", "overrun"), [("0.3", None), ("0.4", None), ("0.55", Decimal("0.15"))])
+def test_charge_settles_a_hold_at_what_the_call_did_cost(
+    account: Account, cost: str, overrun: Decimal
+) -> None:
+    receipt = account.charge(Decimal(cost), model="m", hold_id=reserve(account))
+    assert receipt.overrun == overrun
+    assert spent_and_held(account) == (Decimal(cost), 0)
+
+
+def test_released_hold_is_given_back(account: Account) -> None:
+    account.release(reserve(account))
+    assert spent_and_held(account) == (0, 0)
+
+
+@pytest.mark.parametrize("first", ["charge", "release"])
+@pytest.mark.parametrize("second", ["charge", "release", "reserve"])
+def test_hold_resolves_once(account: Account, first: str, second: str) -> None:
+    hold_id = reserve(account)
+    ways: dict[str, Callable[[], object]] = {
+        "charge": lambda: account.charge(CENT, model="m", hold_id=hold_id),
+        "release": lambda: account.release(hold_id),
+        "reserve": lambda: account.reserve(CENT, hold_id=hold_id),
+    }
+    ways[first]()
+    before = spent_and_held(account)
+    with pytest.raises(BudgetError) as caught:
+        ways[second]()
+    assert failure(caught) == ("conflict", 76)
+    assert spent_and_held(account) == before
+
+
+def test_reserving_an_open_hold_again_changes_nothing(account: Account) -> None:
+    assert reserve(account, hold_id="mine") == reserve(account, hold_id="mine")
+    assert spent_and_held(account) == (0, Decimal("0.4"))
+    with pytest.raises(BudgetError) as caught:
+        account.reserve(Decimal("0.5"), hold_id="mine")
+    assert failure(caught) == ("conflict", 76)
+
+
+@pytest.mark.parametrize("act", ["charge", "release"])
+def test_hold_that_never_was_or_is_another_personas_is_not_found(
+    account: Account, home: Home, act: str
+) -> None:
+    for hold_id in ("nope", reserve(Account(home, "coder"))):
+        with pytest.raises(BudgetError) as caught:
+            account.release(hold_id) if act == "release" else account.charge(CENT, model="m", hold_id=hold_id)
+        assert failure(caught) == ("hold.not_found", 66)
+    assert spent_and_held(account) == (0, 0)
+
+
+RECORDINGS: dict[str, Callable[[Account], object]] = {
+    "charge": lambda account: account.charge(CENT, model="m"),
+    "reserve": lambda account: account.reserve(CENT),
+    "release": lambda account: account.release("other"),
+    "void": lambda account: account.void("r1", "wrong"),
+}
+
+
+@pytest.mark.parametrize("record", RECORDINGS.values(), ids=RECORDINGS)
+def test_expired_hold_is_booked_as_unconfirmed_at_its_own_time_by_whoever_records_next(
+    record: Callable[[Account], object], account: Account, clock: Clock, ledger: Path
+) -> None:
+    account.charge(CENT, model="m", request_id="r1")
+    reserve(account, "0", ttl=timedelta(days=1), hold_id="other")
+    hold_id = reserve(account, ttl=timedelta(minutes=1), surface="openrouter", model="gpt")
+    clock.now += timedelta(hours=13)
+    assert spent_and_held(account) == (0, Decimal("0.4")), "until somebody records, it is held"
+    record(account)
+    shown = account.show()
+    assert shown.held in (0, CENT)
+    assert shown.unconfirmed == Decimal("0.4")
+    assert shown.of("daily").spent in (0, CENT), "the call was made the day before"
+    row = next(row for row in map(json.loads, ledger.read_text().splitlines()) if "cost_source" in row)
+    assert (row["cost_source"], row["cost_usd"], row["hold_id"]) == ("unconfirmed", 0.4, hold_id)
+    assert (row["surface"], row["model"], row["ts"]) == (
+        "openrouter",
+        "gpt",
+        "2026-05-29T12:00:00.000000+00:00",
+    )
+
+
+def test_charge_stands_though_what_expired_cannot_be_booked_now(
+    account: Account, clock: Clock, ledger: Path
+) -> None:
+    room = len(account.charge(CENT, model="m").row.line()) + 20
+    reserve(account, ttl=timedelta(minutes=1))
+    clock.now += timedelta(minutes=2)
+    with largest_file(ledger.stat().st_size + room):
+        account.charge(CENT, model="m")
+    assert spent_and_held(account) == (Decimal("0.02"), Decimal("0.4"))
+    account.charge(CENT, model="m")
+    assert spent_and_held(account) == (Decimal("0.43"), 0)
+
+
+def test_late_charge_corrects_an_unconfirmed_hold_by_rows(
+    account: Account, clock: Clock, ledger: Path
+) -> None:
+    hold_id = reserve(account, ttl=timedelta(minutes=1))
+    clock.now += timedelta(minutes=2)
+    account.reserve(CENT)
+    before = ledger.read_bytes()
+    for _ in ("first", "again"):
+        account.charge(Decimal("0.1"), model="m", request_id="late", hold_id=hold_id)
+        assert spent_and_held(account) == (Decimal("0.1"), CENT)
+        assert account.show().unconfirmed == 0
+    assert ledger.read_bytes().startswith(before)
+    assert len(ledger.read_bytes().splitlines()) == 3
+    with pytest.raises(BudgetError) as caught:
+        account.charge(Decimal("0.2"), model="m", hold_id=hold_id)
+    assert failure(caught) == ("conflict", 76)
+
+
+def test_hold_that_is_to_be_released_on_expiry_no_longer_counts(account: Account, clock: Clock) -> None:
+    reserve(account, ttl=timedelta(minutes=1), on_expiry="release")
+    clock.now += timedelta(minutes=2)
+    assert spent_and_held(account) == (0, 0)
+    assert account.reserve(Decimal(1)).hold is not None
+    assert account.show().unconfirmed == 0
+
+
+def test_hold_outlives_a_process_that_was_told_of_it(account: Account, home: Home, clock: Clock) -> None:
+    hold_id = reserve(account)
+    other = Account(home, "hermes", clock=clock)
+    assert other.show().held == Decimal("0.4")
+    other.release(hold_id)
+    assert account.show().held == 0
+
+
+def forget_the_end(account: Account, ledger: Path, hold_id: str) -> None:
+    """Settle a hold, and leave what a crash between its row and the journal leaves."""
+    journal, checkpoint = ledger.with_name("spend.holds"), ledger.with_name("spend.checkpoint")
+    files = journal, checkpoint, ledger.with_name("spend.lock")
+    old = {file: file.read_bytes() if file.exists() else b"" for file in files}
+    account.charge(Decimal("0.3"), model="m", hold_id=hold_id)
+    for file, data in old.items():
+        file.write_bytes(data)
+
+
+def test_row_of_a_hold_ends_it_though_the_journal_never_heard(
+    account: Account, home: Home, clock: Clock, ledger: Path
+) -> None:
+    hold_id = reserve(account)
+    forget_the_end(account, ledger, hold_id)
+    after_crash = Account(home, "hermes", clock=clock)
+    assert spent_and_held(after_crash) == (Decimal("0.3"), 0)
+    with pytest.raises(BudgetError) as caught:
+        after_crash.charge(Decimal("0.3"), model="m", hold_id=hold_id)
+    assert failure(caught) == ("conflict", 76)
+    for one in (after_crash, Account(home, "hermes", clock=clock)):
+        assert spent_and_held(one) == (Decimal("0.3"), 0)
+
+
+def test_repair_tells_the_journal_of_what_the_rows_have_settled(
+    account: Account, home: Home, clock: Clock, ledger: Path
+) -> None:
+    forget_the_end(account, ledger, reserve(account))
+    repair(home, "hermes", clock(), 5)
+    after = Account(home, "hermes", clock=clock)
+    assert spent_and_held(after) == (Decimal("0.3"), 0)
+    clock.now += timedelta(minutes=20)
+    after.charge(CENT, model="m")
+    assert spent_and_held(after) == (Decimal("0.31"), 0)
+
+
+def test_reader_that_missed_a_hold_keeps_nothing_that_passes_its_row(
+    account: Account, home: Home, clock: Clock, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a reader's look at the journal and at the ledger a hold is set aside, and its settler dies."""
+    account.charge(CENT, model="m")
+    reserve(account, hold_id="first")
+    reader, look_at_holds = Account(home, "hermes", clock=clock), Holds.read
+
+    def and_then(holds: Holds, marks: Sequence[HoldsMark] = ()) -> None:
+        look_at_holds(holds, marks)
+        monkeypatch.undo()
+        forget_the_end(account, ledger, reserve(account, "0.35"))
+
+    monkeypatch.setattr(Holds, "read", and_then)
+    reader.check(CENT)
+    assert spent_and_held(Account(home, "hermes", clock=clock)) == (Decimal("0.31"), Decimal("0.4"))
+    assert spent_and_held(reader) == (Decimal("0.31"), Decimal("0.4"))
+
+
+def test_journal_that_vanished_or_is_damaged_blocks(account: Account, ledger: Path) -> None:
+    account.charge(CENT, model="m")
+    reserve(account)
+    journal = ledger.with_name("spend.holds")
+    whole = journal.read_bytes()
+    for damaged in (None, b"", b"garbage\n" + whole, whole.replace(b'"usd"', b'"osd"')):
+        journal.unlink() if damaged is None else journal.write_bytes(damaged)
+        with pytest.raises(BudgetError) as caught:
+            account.check(CENT)
+        assert failure(caught) == ("ledger.damaged", 65)
+
+
+def test_torn_hold_was_granted_to_nobody_and_hides_none(account: Account, home: Home, ledger: Path) -> None:
+    first = reserve(account)
+    journal = ledger.with_name("spend.holds")
+    whole = journal.read_bytes()
+    line = whole.splitlines()[-1]
+    for cut in range(1, len(line)):
+        forget_marks(ledger)
+        journal.write_bytes(whole + line[:cut])
+        again = Account(home, "hermes", clock=account.clock)
+        assert again.show().held == Decimal("0.4")
+        assert again.reserve(Decimal("0.1"), hold_id="second").hold is not None
+        assert Account(home, "hermes").show().held == Decimal("0.5")
+        assert first in journal.read_text()
+
+
+def test_journal_stays_short_and_forgets_no_open_hold(account: Account, ledger: Path) -> None:
+    account.set_budget({"daily_usd": None})
+    kept = reserve(account, "0.25")
+    for _ in range(600):
+        account.release(reserve(account))
+    assert ledger.with_name("spend.holds").stat().st_size < 100_000
+    assert account.show().held == Decimal("0.25")
+    account.charge(CENT, model="m", hold_id=kept)
+    assert account.show().held == 0
+
+
+@pytest.mark.parametrize("ttl", ["0s", "25h", "1441m", "15", "-1m", "1.5h", "nan", "", "1d"])
+def test_time_to_live_outside_one_second_to_a_day_is_refused(cli: Cli, ttl: str, ledger: Path) -> None:
+    done = cli("reserve", "hermes", "--estimate", "0.1", f"--ttl={ttl}", "--json")
+    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (64, "hold.invalid")
+    assert not ledger.with_name("spend.holds").exists()
+
+
+def test_reserve_prints_the_hold_id_alone_on_a_line(cli: Cli) -> None:
+    cli("set", "hermes", "--daily", "1", "--warn-at", "0.5")
+    done = cli("reserve", "hermes", "--estimate", "0.6", "--hold-id", "mine")
+    assert (done.returncode, done.stdout) == (10, "mine\n")
+    assert done.stderr.startswith("warn: daily use $0.6000 reaches 50% of cap $1.0000")
+    blocked = cli("reserve", "hermes", "--estimate", "0.6")
+    assert (blocked.returncode, blocked.stdout) == (20, "")
+    assert cli.json("reserve", "hermes", "--estimate", "0.6", code=20)["hold"] is None
+
+
+def test_charge_of_a_hold_is_recorded_though_the_journal_is_damaged(
+    account: Account, home: Home, ledger: Path
+) -> None:
+    hold_id = reserve(account)
+    journal = ledger.with_name("spend.holds")
+    journal.write_bytes(journal.read_bytes() + b"garbage\n")
+    again = Account(home, "hermes", clock=account.clock)
+    receipt = again.charge(Decimal("0.3"), model="m", hold_id=hold_id)
+    assert ledger.read_bytes() == receipt.row.line()
+    with pytest.raises(BudgetError) as caught:
+        again.check(CENT)
+    assert failure(caught) == ("ledger.damaged", 65)
+    again.set_budget({"hard_cap": False})
+    assert again.check(CENT).verdict.level == "warn"
+    assert again.reserve(CENT).hold is not None
