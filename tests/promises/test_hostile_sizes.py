@@ -15,7 +15,7 @@ import pytest
 
 from hal0_budget import Account, BudgetError, Home
 from tests.conftest import COMMAND, Cli
-from tests.support.strange_files import sparse, (
+from tests.support.strange_files import (
     LONG,
     OURS,
     STRANGE,
@@ -23,6 +23,7 @@ from tests.support.strange_files import sparse, (
     fifo,
     link_to,
     link_to_itself,
+    sparse,
 )
 
 pytestmark = pytest.mark.promise(14)
