@@ -77,6 +77,9 @@ def proof(request: pytest.FixtureRequest) -> Proof:
 SAMPLES = Path(__file__).parent / "samples"
 COMMAND = Path(sys.executable).with_name("hal0-budget")
 
+# What `make coverage` passes to child processes, so that they are measured too; else nothing.
+MEASURED = {name: os.environ[name] for name in ("COVERAGE_PROCESS_CONFIG",) if name in os.environ}
+
 # A Friday in the middle of a month, so that no window ends within a test.
 NOON = datetime(2026, 5, 29, 12, 0, tzinfo=UTC)
 
@@ -106,7 +109,7 @@ class Cli:
 
     def environment(self, **extra: str) -> dict[str, str]:
         """Nothing of the caller's environment but the path: what cron gives, and the root."""
-        return {"PATH": os.environ["PATH"], "HAL0_BUDGET_ROOT": str(self.root), **extra}
+        return {"PATH": os.environ["PATH"], "HAL0_BUDGET_ROOT": str(self.root), **MEASURED, **extra}
 
     def __call__(
         self,
