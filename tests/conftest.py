@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,13 +18,25 @@ import pytest
 
 from hal0_budget import Account, Home, init
 
-# A shell that starts the tests in the background has them ignore it, and all that they start.
+# A background shell starts the tests with SIGINT ignored, `nohup` with SIGHUP ignored, and every child would
+# inherit that. A child resets a signal that has a handler here to its default. The handler does nothing, so
+# the tests outlive their terminal under `nohup`; workers end when the process that started them ends.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN or "PYTEST_XDIST_WORKER" in os.environ:
+        signal.signal(_number, lambda _number, _frame: None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--prove` runs every proof at its full size: `make prove`."""
     parser.addoption("--prove", action="store_true", help="run the proofs of the promises at full size")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Remove the time limit of every test at full size: a proof may run for half an hour."""
+    if config.getoption("--prove"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0), append=False)
 
 
 class Proof:
@@ -64,6 +77,9 @@ def proof(request: pytest.FixtureRequest) -> Proof:
 SAMPLES = Path(__file__).parent / "samples"
 COMMAND = Path(sys.executable).with_name("hal0-budget")
 
+# What `make coverage` passes to child processes, so that they are measured too; else nothing.
+MEASURED = {name: os.environ[name] for name in ("COVERAGE_PROCESS_CONFIG",) if name in os.environ}
+
 # A Friday in the middle of a month, so that no window ends within a test.
 NOON = datetime(2026, 5, 29, 12, 0, tzinfo=UTC)
 
@@ -93,7 +109,7 @@ class Cli:
 
     def environment(self, **extra: str) -> dict[str, str]:
         """Nothing of the caller's environment but the path: what cron gives, and the root."""
-        return {"PATH": os.environ["PATH"], "HAL0_BUDGET_ROOT": str(self.root), **extra}
+        return {"PATH": os.environ["PATH"], "HAL0_BUDGET_ROOT": str(self.root), **MEASURED, **extra}
 
     def __call__(
         self,
@@ -142,6 +158,12 @@ def cli(home: Home) -> Cli:
 def ledger(home: Home) -> Path:
     """Where the ledger of hermes is, or will be."""
     return home.spend_dir("hermes") / "spend.jsonl"
+
+
+def kill_group(group: int) -> None:
+    """Kill what is left of a process group, so that no child outlives its test."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def forget_marks(ledger: Path) -> None:

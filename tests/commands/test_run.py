@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import COMMAND, Cli
+from tests.conftest import COMMAND, Cli, kill_group
 
 
 @pytest.fixture(autouse=True)
@@ -101,12 +101,16 @@ def test_signal_is_forwarded_and_the_call_still_settled(
         env=cli.environment(),
         stdout=subprocess.PIPE,
         text=True,
+        process_group=0,
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(number)
-        assert process.stdout.read() == "got\n"
-        assert process.wait(20) == 5
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(number)
+            assert process.wait(20) == 5
+            assert process.stdout.read() == "got\n"
+        finally:
+            kill_group(process.pid)
     assert [row["cost_usd"] for row in rows_of(ledger)] == [Decimal("0.4")]
 
 

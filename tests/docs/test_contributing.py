@@ -1,0 +1,23 @@
+"""What contributors read names only what exists, and every make target."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+CONTRIBUTING = PROJECT / "CONTRIBUTING.md"
+ARCHITECTURE = PROJECT / "docs" / "architecture.md"
+
+
+def test_links_of_contributing_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", CONTRIBUTING.read_text())
+    assert links
+    assert all((PROJECT / link).exists() for link in links)
+
+
+def test_every_make_target_is_explained() -> None:
+    targets = set(re.findall(r"^(\w+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    assert {"test", "prove", "bench"} <= targets
+    text = CONTRIBUTING.read_text()
+    assert not [target for target in targets - {"clean"} if f"`make {target}`" not in text]
