@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hal0_budget.model.records import Row
+from hal0_budget.stores.files.blocks import BLOCK
 from hal0_budget.stores.files.durable import opened, size_of
-from hal0_budget.stores.files.ledger import BLOCK
-from hal0_budget.stores.files.row_format import Unreadable, lines_and_ids, parse_row
+from hal0_budget.stores.files.row_format import Unreadable, lines_and_rows, parse_row
 from hal0_budget.stores.files.trail import LENGTH
 
 if TYPE_CHECKING:
@@ -230,9 +230,9 @@ class _Scan:
         """Look at the whole lines in the first `end` bytes of a buffer, which begin at the byte `begin`."""
         if not self._are_plain:
             byte = begin
-            for line, request_id in lines_and_ids(bytes(buffer[:end])):
-                if request_id in self.found:
-                    self.found[request_id].add(byte)
+            for line, row in lines_and_rows(bytes(buffer[:end])):
+                if row is not None and row[2] in self.found:
+                    self.found[row[2]].add(byte)
                 byte += len(line) + 1
             return
         if len(self._texts) > _FEW or not all(self._search(buffer, end, begin, text) for text in self._texts):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from hal0_budget.errors import InvalidCharge, LedgerDamaged, WriteFailed
 from hal0_budget.model.ids import void_id
 from hal0_budget.model.records import Closing, Hold, Row
+from hal0_budget.stores.files.blocks import BLOCK
 from hal0_budget.stores.files.durable import (
     FOLDERS_ABOVE,
     NotRegular,
@@ -27,9 +28,8 @@ from hal0_budget.stores.files.durable import (
     write_whole,
 )
 from hal0_budget.stores.files.holds import Holds
-from hal0_budget.stores.files.ledger import BLOCK, Ledger, Reading
+from hal0_budget.stores.files.ledger import Ledger, Reading
 from hal0_budget.stores.files.marks import HoldsMark, Marks
-from hal0_budget.stores.files.row_format import is_several, seal_of
 from hal0_budget.stores.files.trail import LENGTH
 
 if TYPE_CHECKING:
@@ -277,5 +277,7 @@ def _seal(fd: int) -> bytes:
     length = min(size, BLOCK)
     end = os.pread(fd, length, size - length)
     fragment = end[end.rfind(b"\n") + 1 :]
+    from hal0_budget.stores.files.torn_writes import is_several, seal_of
+
     # A line that is sealed counts as nothing: one that may hold a whole row is left for `verify --repair`.
     return b"\n" if is_several(fragment) else seal_of(fragment) if fragment else b""
