@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hal0_budget.stores.files.blocks import Blocks, numbered_lines
-from hal0_budget.stores.files.cache import Cache, CacheUnavailable, CacheUnusable, Parts
+from hal0_budget.stores.files.cache import Cache, CacheUnavailable
 from hal0_budget.stores.files.cache_meta import Meta
+from hal0_budget.stores.files.cache_parts import CacheUnusable, Parts
 from hal0_budget.stores.files.day_sums import all_days
 from hal0_budget.stores.files.segments import HIGHEST, all_records, hash_of
 from hal0_budget.stores.files.trail import Line

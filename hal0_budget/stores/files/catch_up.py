@@ -11,8 +11,9 @@ from binascii import crc32
 from contextlib import suppress
 
 from hal0_budget.stores.files.blocks import Blocks, LongLine
-from hal0_budget.stores.files.cache import Cache, CacheUnavailable, CacheUnusable, Parts
+from hal0_budget.stores.files.cache import Cache, CacheUnavailable
 from hal0_budget.stores.files.cache_meta import Mark, Meta, Segment
+from hal0_budget.stores.files.cache_parts import CacheUnusable, Parts
 from hal0_budget.stores.files.row_format import lines_and_rows
 from hal0_budget.stores.files.segments import HIGHEST, hash_of, merged, write_segment
 
