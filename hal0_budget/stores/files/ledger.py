@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from hal0_budget.errors import LedgerDamaged, LockTimeout
 from hal0_budget.model.records import Closing, Hold
 from hal0_budget.stores.files.blocks import Blocks, LongLine, NotALedger, Progress
-from hal0_budget.stores.files.checkpoint import Checkpoint, CheckpointLog, Saved, last_crc
+from hal0_budget.stores.files.checkpoint import Checkpoint, CheckpointLog, Saved
 from hal0_budget.stores.files.durable import FOLDERS_ABOVE, NotRegular, opened, size_of, sync_dirs
 from hal0_budget.stores.files.holds import Holds
 from hal0_budget.stores.files.layout import LOCK
 from hal0_budget.stores.files.lock import Lock
 from hal0_budget.stores.files.marks import AllMarks, MarkLog, Marks
 from hal0_budget.stores.files.tally import BadLine, Tally
-from hal0_budget.stores.files.trail import grown
 
 if TYPE_CHECKING:
     from hal0_budget.stores.files.cache import Cache
@@ -151,8 +150,8 @@ class Ledger:
                 tally, fragment, is_new = self._counted(fd, known, now, progress)
                 if damage is None and is_new:
                     tally.condense(now)
-                    trail = grown(b"" if known is None else known.trail, before, fd, tally.size)
-                    fresh = Checkpoint.of(tally, fd, marks.ledger.epoch, trail)
+                    trail = b"" if known is None else known.trail
+                    fresh = Checkpoint.of(tally, fd, marks.ledger.epoch, trail, before)
                 tally = tally.with_fragment(fragment)
         except FileNotFoundError:
             damage = self.missing(saved, marks) or damage
@@ -172,7 +171,7 @@ class Ledger:
             with opened(self.path, os.O_RDONLY) as fd:
                 scan(fd, tally)
                 tally.condense(now)
-                return Checkpoint.of(tally, fd, 0, grown(b"", 0, fd, tally.size))
+                return Checkpoint.of(tally, fd, epoch=0)
         except FileNotFoundError:
             return None
 
@@ -229,7 +228,7 @@ class Ledger:
                 raise NotALedger(
                     f"the ledger is shorter ({size} bytes) than its checkpoint ({mark.size} bytes)"
                 )
-            if last_crc(fd, mark.size) != mark.crc:
+            if mark.crc_of(fd, mark.size) != mark.crc:
                 raise NotALedger(f"the ledger is not the one of its checkpoint ({mark.size} bytes)")
 
     def _counted(
