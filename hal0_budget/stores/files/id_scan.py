@@ -29,7 +29,6 @@ _LARGE = 16 * 1024 * 1024
 # a block is faster than one for each.
 _FEW = 6
 
-
 # A shorter id without its quotes may be a part of others.
 _DISTINCT = 12
 
