@@ -23,9 +23,10 @@ from hal0_budget.reporting.dates import Calendar, Span, day_at, span_of
 from hal0_budget.reporting.forecast import pace_of, reached_at
 from hal0_budget.reporting.grouping import By, Group, Spending, groups_of, sources_of
 from hal0_budget.statement import statement_of
+from hal0_budget.stores.files.blocks import NotALedger
 from hal0_budget.stores.files.day_sums import TooManySums, hourly_sums, streamed_sums
 from hal0_budget.stores.files.layout import Home
-from hal0_budget.stores.files.ledger import Ledger, NotALedger, Reading
+from hal0_budget.stores.files.ledger import Ledger, Reading
 from hal0_budget.stores.files.persona_file import read_persona
 
 # Told how many bytes of how many of a persona's ledger are read.

@@ -16,10 +16,11 @@ from hal0_budget.model.records import Row
 from hal0_budget.model.verdict import Level
 from hal0_budget.model.windows import WINDOWS, Window
 from hal0_budget.reporting.replay import Replay, Ruled, Standing
+from hal0_budget.stores.files.blocks import NotALedger, Progress
 from hal0_budget.stores.files.calls import Calls, calls
 from hal0_budget.stores.files.durable import opened
 from hal0_budget.stores.files.layout import Home
-from hal0_budget.stores.files.ledger import Ledger, Progress
+from hal0_budget.stores.files.ledger import Ledger
 from hal0_budget.stores.files.persona_file import PersonaFile, read_persona
 from hal0_budget.stores.files.row_format import parse_row
 
@@ -120,9 +121,12 @@ def simulate(
             reading.sound()
         if reading.tally.size:
             with opened(reading.path, os.O_RDONLY) as fd:
-                # No further than the reading came, which names what is unreadable up to there.
-                for found in calls(fd, reading.tally.size, progress):
-                    scan.take(found)
+                try:
+                    # No further than the reading came, which names what is unreadable up to there.
+                    for found in calls(fd, reading.tally.size, progress):
+                        scan.take(found)
+                except NotALedger as error:
+                    reading._replace(damage=str(error)).sound()
     except OSError as error:
         raise from_os_error(error) from error
     return scan.result(persona, (*file.warnings, *reading.problems()))

@@ -22,7 +22,7 @@ from hal0_budget.errors import InvalidCharge, InvalidEstimate, InvalidHold
 from hal0_budget.model.charge import Charge
 from hal0_budget.model.tokens import Tokens
 from hal0_budget.stores.files.audit import audit
-from hal0_budget.stores.files.ledger import BLOCK
+from hal0_budget.stores.files.blocks import BLOCK
 from hal0_budget.stores.files.row_format import parse_row
 from tests.conftest import SAMPLES, Cli, Proof
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, BudgetError, Row
+from hal0_budget.stores.files import torn_writes
 from hal0_budget.stores.files import writer as writer_module
-from hal0_budget.stores.files.row_format import parse_row, seal_of
+from hal0_budget.stores.files.row_format import parse_row
+from hal0_budget.stores.files.torn_writes import seal_of
 from tests.conftest import Cli, Proof, forget_marks
 from tests.support.ledgers import hal0_sum
 
@@ -203,7 +205,7 @@ def test_row_of_another_writer_that_ends_as_we_seal_is_counted_once(
             hal0.write(row[70:])
             return seal_of(fragment)
 
-        monkeypatch.setattr(writer_module, "seal_of", too_late)
+        monkeypatch.setattr(torn_writes, "seal_of", too_late)
         account.charge(LAST, model="m")
     assert row in ledger.read_bytes()
     assert_sum(account, ledger, FIRST + 3 + LAST)

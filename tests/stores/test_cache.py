@@ -20,7 +20,7 @@ from unittest import mock
 import pytest
 
 from hal0_budget import Account, Charge, Home, Row, report
-from hal0_budget.stores.files import lookup
+from hal0_budget.stores.files import id_scan, lookup
 from hal0_budget.stores.files.audit import audit
 from hal0_budget.stores.files.cache import Cache, CacheUnavailable
 from hal0_budget.stores.files.catch_up import SLICE, catch_up
@@ -91,7 +91,7 @@ def test_charges_build_the_cache_in_slices_and_every_id_is_known(home: Home, led
         assert covered(cache) >= min(len(DATA), SLICE * (number + 1)) - LENGTH
     assert cache.stat().st_mode & 0o7 == 0
     assert all(retry(home, number) for number in range(0, ROWS, 501))
-    with mock.patch.object(lookup._Scan, "run", side_effect=lambda begin, *_: begin) as scans:
+    with mock.patch.object(id_scan.IdScan, "run", side_effect=lambda begin, *_: begin) as scans:
         assert retry(home, 17)
     assert min(call.args[0] for call in scans.call_args_list) >= len(DATA) - LENGTH
 
@@ -355,7 +355,7 @@ def test_ledger_is_scanned_before_the_lock_is_taken(home: Home, ledger: Path) ->
     account.show()
     scanned = []
 
-    def run(scan: lookup._Scan, begin: int) -> int:
+    def run(scan: id_scan.IdScan, begin: int) -> int:
         with ledger.with_name("spend.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -363,8 +363,8 @@ def test_ledger_is_scanned_before_the_lock_is_taken(home: Home, ledger: Path) ->
                 scanned.append(ledger.stat().st_size - begin)
         return right(scan, begin)
 
-    right = lookup._Scan.run
-    with mock.patch.object(lookup._Scan, "run", run):
+    right = id_scan.IdScan.run
+    with mock.patch.object(id_scan.IdScan, "run", run):
         account.charge(COST, model="m", request_id="new")
         account.void(row(7).request_id, "wrong")
     assert scanned

@@ -20,7 +20,8 @@ import pytest
 
 from hal0_budget import BudgetError, Home, Report, Row, report
 from hal0_budget.stores.files import day_sums
-from hal0_budget.stores.files.cache import Cache, crc_of
+from hal0_budget.stores.files.cache import Cache
+from hal0_budget.stores.files.cache_parts import crc_of
 from hal0_budget.stores.files.sums import sums_of
 from tests.conftest import NOON, Cli
 

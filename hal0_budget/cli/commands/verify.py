@@ -12,8 +12,8 @@ from hal0_budget.cli.render.emit import Result
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import LedgerDamaged, from_os_error
 from hal0_budget.stores.files.audit import Audit, audit
+from hal0_budget.stores.files.blocks import NotALedger
 from hal0_budget.stores.files.layout import Home
-from hal0_budget.stores.files.ledger import NotALedger
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 from hal0_budget.stores.files.repair import repair as set_right
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from binascii import crc32
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hal0_budget.stores.files.cache import Cache, CacheUnavailable, CacheUnusable, Parts
+from hal0_budget.stores.files.blocks import Blocks, numbered_lines
+from hal0_budget.stores.files.cache import Cache, CacheUnavailable
 from hal0_budget.stores.files.cache_meta import Meta
+from hal0_budget.stores.files.cache_parts import CacheUnusable, Parts
 from hal0_budget.stores.files.day_sums import all_days
-from hal0_budget.stores.files.ledger import BLOCK
-from hal0_budget.stores.files.row_format import lines_and_ids
 from hal0_budget.stores.files.segments import HIGHEST, all_records, hash_of
 from hal0_budget.stores.files.trail import Line
 
@@ -111,13 +110,9 @@ class CacheAudit:
         """Whether hardly any of the lines that the cache has stand in the ledger."""
         every = max(self._meta.lines // _SAMPLED, 1) if self._meta is not None else 1
         sample = {line.crc for number, line in enumerate(self.lines()) if number % every == 0}
-        standing, byte = set(), 0
-        while block := os.pread(self._ledger, BLOCK, byte):
-            end = block.rfind(b"\n") + 1
-            if not end:
-                break
-            standing |= sample.intersection(map(crc32, block[: end - 1].split(b"\n")))
-            byte += end
+        standing: set[int] = set()
+        for block in Blocks(self._ledger):
+            standing |= sample.intersection(map(crc32, block.split(b"\n")[:-1]))
         return len(standing) * _SHARE < len(sample)
 
     def _note(self, error: CacheUnusable | CacheUnavailable) -> None:
@@ -138,16 +133,11 @@ class CacheAudit:
 
 def _ids_of(ledger: int, size: int) -> tuple[int, int]:
     """What `_recorded_ids` is for the rows in the first `size` bytes of an open ledger."""
-    count = checksum = byte = 0
-    while byte < size and (block := os.pread(ledger, min(BLOCK, size - byte), byte)):
-        end = block.rfind(b"\n") + 1
-        if not end:
-            break
-        for line, request_id in lines_and_ids(block[:end]):
-            if request_id is not None:
-                checksum += _mixed(hash_of(request_id), byte)
-                count += 1
-            byte += len(line) + 1
+    count = checksum = 0
+    for _, byte, _, row in numbered_lines(ledger, size):
+        if row is not None:
+            checksum += _mixed(hash_of(row[2]), byte)
+            count += 1
     return count, checksum & _MASK
 
 

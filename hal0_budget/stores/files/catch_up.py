@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from array import array
 from binascii import crc32
+from contextlib import suppress
 
-from hal0_budget.stores.files.cache import Cache, CacheUnavailable, CacheUnusable, Parts
+from hal0_budget.stores.files.blocks import Blocks, LongLine
+from hal0_budget.stores.files.cache import Cache, CacheUnavailable
 from hal0_budget.stores.files.cache_meta import Mark, Meta, Segment
-from hal0_budget.stores.files.ledger import BLOCK
-from hal0_budget.stores.files.row_format import lines_and_ids
+from hal0_budget.stores.files.cache_parts import CacheUnusable, Parts
+from hal0_budget.stores.files.row_format import lines_and_rows
 from hal0_budget.stores.files.segments import HIGHEST, hash_of, merged, write_segment
 
 # What one charge covers at most, and merges: some hundredths of a second.
@@ -72,19 +74,21 @@ def _grown(parts: Parts, meta: Meta, ledger: int, limit: int) -> Meta:
     begin = byte = meta.covered.size
     number = meta.lines
     records: list[int] = []
-    while byte < begin + limit:
-        block = os.pread(ledger, min(BLOCK, begin + limit - byte), byte)
-        block = block[: block.rfind(b"\n") + 1] or _long_line(ledger, byte)
-        if not block:
-            break
-        first, lines = byte, array("I")
-        for line, request_id in lines_and_ids(block):
-            if request_id is not None:
-                records.append(hash_of(request_id) << 32 | byte - begin)
-            lines.extend((len(line), crc32(line)))
-            byte += len(line) + 1
-        parts.put("lines", number, first.to_bytes(8, "little") + lines.tobytes())
-        number += len(lines) // 2
+    # What is behind a line that is longer than a block cannot be read, and is not covered.
+    with suppress(LongLine):
+        for whole in Blocks(ledger, begin):
+            # The last line may go beyond the limit.
+            block = whole[: whole.find(b"\n", begin + limit - byte - 1) + 1 or None]
+            first, lines = byte, array("I")
+            for line, row in lines_and_rows(block):
+                if row is not None:
+                    records.append(hash_of(row[2]) << 32 | byte - begin)
+                lines.extend((len(line), crc32(line)))
+                byte += len(line) + 1
+            parts.put("lines", number, first.to_bytes(8, "little") + lines.tobytes())
+            number += len(lines) // 2
+            if byte >= begin + limit:
+                break
     if byte == begin:
         return meta
     segment = Segment(meta.next_number, begin, byte, len(records))
@@ -95,9 +99,3 @@ def _grown(parts: Parts, meta: Meta, ledger: int, limit: int) -> Meta:
         segments=(*meta.segments, segment),
         next_number=meta.next_number + 1,
     )
-
-
-def _long_line(ledger: int, byte: int) -> bytes:
-    """The line that begins at a byte; empty where it has no end yet, or is longer than a block."""
-    block = os.pread(ledger, BLOCK, byte)
-    return block[: block.find(b"\n") + 1]

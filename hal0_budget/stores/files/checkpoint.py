@@ -26,13 +26,10 @@ from typing import Any, NamedTuple
 from hal0_budget.model.money import plain
 from hal0_budget.stores.files.durable import NotRegular, opened, replace, size_of, write_whole
 from hal0_budget.stores.files.growth import Gained, Growth
-from hal0_budget.stores.files.marks import KINDS, HoldsMark, LedgerMark, Marks, marks_in, owner_of
+from hal0_budget.stores.files.marks import HoldsMark, LedgerMark, Marks, marks_in, may_be_mark, owner_of
 from hal0_budget.stores.files.tally import BadLine, Tally
 
 VERSION = 3
-
-# How many of the ledger's last covered bytes must be the same for the two to match.
-_MATCHED = 4096
 
 # The end of the log that a reader looks at first: longer than a whole line and all marks between two
 # cuts.
@@ -60,15 +57,19 @@ class Checkpoint(NamedTuple):
     is_outdated: bool = False
 
     @classmethod
-    def of(cls, tally: Tally, ledger: int, epoch: int, trail: bytes) -> Checkpoint:
-        """The checkpoint of a tally of the open file `ledger`."""
-        return cls(tally, last_crc(ledger, tally.size), epoch, trail)
+    def of(cls, tally: Tally, ledger: int, epoch: int, trail: bytes = b"", covered: int = 0) -> Checkpoint:
+        """The checkpoint of a tally of the open `ledger`, whose first `covered` bytes have that trail."""
+        # Most checks find nothing new and make no checkpoint.
+        from hal0_budget.stores.files.trail import grown
+
+        trail = grown(trail, covered, ledger, tally.size)
+        return cls(tally, LedgerMark.crc_of(ledger, tally.size), epoch, trail)
 
     def matches(self, ledger: int, size: int) -> bool:
         """Whether the open file `ledger`, of so many bytes, still begins as it did, as far as its size
         and the last bytes covered tell.
         """
-        return size >= self.tally.size and last_crc(ledger, self.tally.size) == self.crc
+        return size >= self.tally.size and LedgerMark.crc_of(ledger, self.tally.size) == self.crc
 
     def mark(self) -> LedgerMark:
         """The mark that the checkpoint is, because it is saved after an fsync of what it covers."""
@@ -108,9 +109,13 @@ class CheckpointLog:
         except NotRegular as error:
             self._forget()
             return Saved(unusable=error.strerror)
-        if self._saved.checkpoint is None:
+        checkpoint = self._saved.checkpoint
+        if checkpoint is None:
             return self._saved
-        return self._saved._replace(checkpoint=_copied(self._saved.checkpoint))
+        tally = checkpoint.tally.copy()
+        # Settled holds belong to the scan that found them, not to the checkpoint.
+        tally.settled.clear()
+        return self._saved._replace(checkpoint=checkpoint._replace(tally=tally))
 
     def save(self, checkpoint: Checkpoint, holds: HoldsMark) -> None:
         """Make `checkpoint` the last one, with the mark of the journal of holds.
@@ -197,7 +202,7 @@ class CheckpointLog:
         if body is None:
             self._marks_size += behind
             unusable = None
-            if before is None and not all(map(_may_be_mark, data.split(b"\n"))):
+            if before is None and not all(map(may_be_mark, data.split(b"\n"))):
                 unusable = "no line has a valid checksum"
             self._saved = Saved(before, marks, unusable)
             return
@@ -208,7 +213,8 @@ class CheckpointLog:
         self._last, self._marks_size = (line, checkpoint), behind
         if not checkpoint.is_outdated:
             marks = marks.merged(Marks(ledger=checkpoint.mark()))
-        elif _has_holds(body):
+        elif b'"has_holds":true' in body:
+            # There was a journal of holds.
             marks = marks.merged(Marks(holds=HoldsMark(size=1)))
         self._saved = Saved(checkpoint, marks)
 
@@ -220,19 +226,6 @@ class CheckpointLog:
             return _from_json(json.loads(body), self._persona, self._owner)
         except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError):
             return None
-
-
-def _may_be_mark(line: bytes) -> bool:
-    """Whether a line is a mark or what a crash left of one, zeros included."""
-    text = line.strip(b"\0")
-    return not text or any(text.startswith(kind) or kind.startswith(text) for kind in KINDS)
-
-
-def _copied(checkpoint: Checkpoint) -> Checkpoint:
-    tally = checkpoint.tally.copy()
-    # Settled holds belong to the scan that found them, not to the checkpoint.
-    tally.settled.clear()
-    return checkpoint._replace(tally=tally)
 
 
 def _line(found: dict[str, object]) -> bytes:
@@ -260,12 +253,6 @@ def _checked_body(line: bytes) -> bytes | None:
     head, found, rest = line.partition(b',"checkpoint":')
     body = rest[:-1]
     return body if found and head == b"%s%d" % (_HEAD, crc32(body)) else None
-
-
-def last_crc(ledger: int, size: int) -> int:
-    """The CRC-32 of the last bytes of the first `size` of an open file: what tells it from another."""
-    length = min(size, _MATCHED)
-    return crc32(os.pread(ledger, length, size - length))
 
 
 def _to_json(checkpoint: Checkpoint, owner: str) -> dict[str, object]:
@@ -297,24 +284,17 @@ def _from_json(found: dict[str, Any], persona: str, owner: str) -> Checkpoint | 
     """
     if found["version"] not in (1, 2, VERSION) or found.get("owner", owner) != owner:
         return None
-    is_outdated = found["version"] < VERSION
     tally = Tally(persona, found["hours_from"])
     tally.size = found["size"]
     tally.lifetime = Decimal(found["lifetime"])
     tally.bad_count = found["bad_count"]
-    if not is_outdated:
-        tally.lines = found["lines"]
-        tally.rows = found["rows"]
-        tally.torn = found["torn"]
-        tally.unconfirmed = Decimal(found["unconfirmed"])
-        tally.days = found["days"]
-        tally.hours = {hour: usd for hour, usd in found["hours"].items() if hour >= tally.hours_from}
-        tally.bad_lines = [BadLine(line, byte, why) for line, byte, why in found["bad_lines"]]
-    if is_outdated:
+    if found["version"] < VERSION:
         return Checkpoint(tally, found["crc"], is_outdated=True)
+    tally.lines = found["lines"]
+    tally.rows = found["rows"]
+    tally.torn = found["torn"]
+    tally.unconfirmed = Decimal(found["unconfirmed"])
+    tally.days = found["days"]
+    tally.hours = {hour: usd for hour, usd in found["hours"].items() if hour >= tally.hours_from}
+    tally.bad_lines = [BadLine(line, byte, why) for line, byte, why in found["bad_lines"]]
     return Checkpoint(tally, found["crc"], found["epoch"], a2b_base64(found["trail"]))
-
-
-def _has_holds(body: bytes) -> bool:
-    """Whether a checkpoint of version 1 or 2 says that there was a journal of holds."""
-    return b'"has_holds":true' in body

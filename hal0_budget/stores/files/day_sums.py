@@ -20,12 +20,14 @@ from typing import Any
 
 from hal0_budget.model.money import ZERO, add, plain, total
 from hal0_budget.model.sums import NO_TOKENS, Sum, Sums, TokenCounts, merge, total_of
-from hal0_budget.stores.files.cache import Cache, CacheUnavailable, CacheUnusable, Parts, crc_of
+from hal0_budget.stores.files.blocks import NotALedger, ended_blocks
+from hal0_budget.stores.files.cache import Cache, CacheUnavailable
 from hal0_budget.stores.files.cache_meta import Mark
+from hal0_budget.stores.files.cache_parts import CacheUnusable, Parts, crc_of
 from hal0_budget.stores.files.catch_up import current
 from hal0_budget.stores.files.durable import opened
-from hal0_budget.stores.files.ledger import Ledger, NotALedger
-from hal0_budget.stores.files.sums import blocks_of, sums_of
+from hal0_budget.stores.files.ledger import Ledger
+from hal0_budget.stores.files.sums import sums_of
 from hal0_budget.stores.files.tally import Tally
 
 # As much as a scan reads in some milliseconds is not worth a write.
@@ -79,7 +81,7 @@ def streamed_sums(ledger: Ledger, tally: Tally, when: Callable[[str], str], tick
     """
     usd, rows, done = ZERO, 0, 0
     with opened(ledger.path, os.O_RDONLY) as fd:
-        for block in blocks_of(fd, 0, tally.size):
+        for block in ended_blocks(fd, 0, tally.size):
             sums = sums_of(block, when)
             part = total_of(part for times in sums.values() for part in times.values())
             usd, rows, done = add(usd, part.usd), rows + part.calls + part.voids, done + len(block)
@@ -160,7 +162,7 @@ def _by_period(days: dict[str, Decimal], tally: Tally) -> dict[str, Decimal]:
 def _grown(fd: int, sums: Sums, known: int, end: int, tick: Tick) -> Sums:
     """`sums`, and those of the rows after the first `known` bytes. Raises TooManySums."""
     done = known
-    for block in blocks_of(fd, known, end):
+    for block in ended_blocks(fd, known, end):
         merge(sums, sums_of(block, _HOUR))
         if not _is_small(sums):
             raise TooManySums

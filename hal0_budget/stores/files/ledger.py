@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from datetime import datetime
 from decimal import Decimal
@@ -18,20 +17,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hal0_budget.errors import LedgerDamaged, LockTimeout
 from hal0_budget.model.records import Closing, Hold
-from hal0_budget.stores.files.checkpoint import Checkpoint, CheckpointLog, Saved, last_crc
+from hal0_budget.stores.files.blocks import Blocks, LongLine, NotALedger, Progress
+from hal0_budget.stores.files.checkpoint import Checkpoint, CheckpointLog, Saved
 from hal0_budget.stores.files.durable import FOLDERS_ABOVE, NotRegular, opened, size_of, sync_dirs
 from hal0_budget.stores.files.holds import Holds
 from hal0_budget.stores.files.layout import LOCK
 from hal0_budget.stores.files.lock import Lock
 from hal0_budget.stores.files.marks import AllMarks, MarkLog, Marks
 from hal0_budget.stores.files.tally import BadLine, Tally
-from hal0_budget.stores.files.trail import grown
 
 if TYPE_CHECKING:
     from hal0_budget.stores.files.cache import Cache
-
-# A block of a scan, and the longest line: one that fills a block is refused unread.
-BLOCK = 256 * 1024
 
 LEDGER = "spend.jsonl"
 CHECKPOINT = "spend.checkpoint"
@@ -40,14 +36,6 @@ CACHE = "spend.cache"
 
 # Files that are only ever made from a ledger with rows. The first two are those of earlier versions.
 _DERIVED = ("spend.index", "spend.summary", "spend.cache")
-
-
-# Receives how many bytes of a file were read, and how many it has.
-Progress = Callable[[int, int], None]
-
-
-class NotALedger(Exception):
-    """The file at the ledger's path is not a usable ledger; says why."""
 
 
 class Reading(NamedTuple):
@@ -162,8 +150,8 @@ class Ledger:
                 tally, fragment, is_new = self._counted(fd, known, now, progress)
                 if damage is None and is_new:
                     tally.condense(now)
-                    trail = grown(b"" if known is None else known.trail, before, fd, tally.size)
-                    fresh = Checkpoint.of(tally, fd, marks.ledger.epoch, trail)
+                    trail = b"" if known is None else known.trail
+                    fresh = Checkpoint.of(tally, fd, marks.ledger.epoch, trail, before)
                 tally = tally.with_fragment(fragment)
         except FileNotFoundError:
             damage = self.missing(saved, marks) or damage
@@ -183,7 +171,7 @@ class Ledger:
             with opened(self.path, os.O_RDONLY) as fd:
                 scan(fd, tally)
                 tally.condense(now)
-                return Checkpoint.of(tally, fd, 0, grown(b"", 0, fd, tally.size))
+                return Checkpoint.of(tally, fd, epoch=0)
         except FileNotFoundError:
             return None
 
@@ -240,7 +228,7 @@ class Ledger:
                 raise NotALedger(
                     f"the ledger is shorter ({size} bytes) than its checkpoint ({mark.size} bytes)"
                 )
-            if last_crc(fd, mark.size) != mark.crc:
+            if mark.crc_of(fd, mark.size) != mark.crc:
                 raise NotALedger(f"the ledger is not the one of its checkpoint ({mark.size} bytes)")
 
     def _counted(
@@ -301,26 +289,17 @@ def _recounted(fd: int, known: Checkpoint, now: datetime) -> Tally:
 
 def scan(fd: int, tally: Tally, until: int = sys.maxsize, progress: Progress | None = None) -> bytes:
     """Count the whole lines after those that `tally` has, up to the byte `until`; returns the fragment after
-    the last newline. `progress` receives each block.
+    the last newline. `progress` is called after each block.
 
-    Memory stays at one block, however long the file. Raises NotALedger if a line fills a block.
+    Raises NotALedger if a line is longer than a block.
     """
-    while True:
-        # No more than there is: a buffer of a whole block costs more than to read a row.
-        size = min(size_of(fd), until)
-        if size <= tally.size:
-            return b""
-        block = os.pread(fd, min(BLOCK, size - tally.size), tally.size)
-        end = block.rfind(b"\n") + 1
-        if end:
-            tally.take(block[:end])
-            if progress is not None:
-                progress(tally.size, size)
-        elif len(block) == BLOCK:
-            line = f"line {tally.lines + 1} (byte {tally.size})"
-            raise NotALedger(f"{line} is longer than {BLOCK} bytes")
-        else:
-            return block
+    blocks = Blocks(fd, tally.size, until, progress)
+    try:
+        for block in blocks:
+            tally.take(block)
+    except LongLine as error:
+        raise LongLine(error.byte, tally.lines + 1) from None
+    return blocks.rest
 
 
 def bad_line(path: Path, bad: BadLine) -> str:

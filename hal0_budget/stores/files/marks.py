@@ -28,7 +28,10 @@ LONGEST_LOG = 8 * 1024
 _READ = 1024 * 1024
 
 # How a mark begins.
-KINDS = _LEDGER, _HOLDS = b"ledger ", b"holds "
+_KINDS = _LEDGER, _HOLDS = b"ledger ", b"holds "
+
+# How many of the ledger's last bytes must be the same for a mark to match.
+_MATCHED = 4096
 
 
 class LedgerMark(NamedTuple):
@@ -40,6 +43,12 @@ class LedgerMark(NamedTuple):
     epoch: int = 0
     size: int = 0
     crc: int = 0
+
+    @staticmethod
+    def crc_of(ledger: int, size: int) -> int:
+        """The CRC-32 of the last of the first `size` bytes of the open ledger. Raises OSError."""
+        length = min(size, _MATCHED)
+        return crc32(os.pread(ledger, length, size - length))
 
     @property
     def is_repairing(self) -> bool:
@@ -194,6 +203,12 @@ class MarkLog:
 def _ledger_text(mark: LedgerMark) -> bytes:
     # Padded with zeros, so that the higher mark is the greater text.
     return b"%s%010d %020d %010d" % (_LEDGER, mark.epoch, mark.size, mark.crc)
+
+
+def may_be_mark(line: bytes) -> bool:
+    """Whether a line is a mark or what a crash left of one, zeros included."""
+    text = line.strip(b"\0")
+    return not text or any(text.startswith(kind) or kind.startswith(text) for kind in _KINDS)
 
 
 def _holds_text(mark: HoldsMark) -> bytes:

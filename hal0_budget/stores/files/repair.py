@@ -19,12 +19,13 @@ from pathlib import Path
 
 from hal0_budget.model.money import ZERO, dollars, subtract
 from hal0_budget.model.records import Closing, Row
+from hal0_budget.stores.files.blocks import Blocks, LongLine, NotALedger, numbered_lines
 from hal0_budget.stores.files.cache import FORMER
 from hal0_budget.stores.files.durable import opened, replace, size_of, sync, sync_dir, write_whole
 from hal0_budget.stores.files.layout import Home
-from hal0_budget.stores.files.ledger import BLOCK, Ledger, NotALedger
+from hal0_budget.stores.files.ledger import Ledger
 from hal0_budget.stores.files.marks import AllMarks, LedgerMark, Marks
-from hal0_budget.stores.files.row_format import Unreadable, is_blank, parse_row
+from hal0_budget.stores.files.row_format import Unreadable, is_blank, lines_and_rows, parse_row
 from hal0_budget.stores.files.whole_rows import Piece, dollars_in, whole_rows
 
 # As many bytes of a file are copied as fit into memory.
@@ -52,11 +53,14 @@ def repair(home: Home, persona: str, now: datetime, lock_timeout: float) -> list
 def _repair_rows(ledger: Ledger) -> Iterator[str]:
     """Quarantine every line that is no row; keep the whole rows on it. Raises NotALedger, OSError."""
     with suppress(FileNotFoundError), opened(ledger.path, os.O_RDWR) as fd:
-        for number, byte, line in _lines(fd):
-            why = _fault_of(line, ledger.persona)
-            if why is not None:
-                where = f"{ledger.path}: line {number} (byte {byte})"
-                yield _repair_line(ledger, fd, byte, line, (where, why))
+        try:
+            for number, byte, line, _ in numbered_lines(fd):
+                why = _fault_of(line, ledger.persona)
+                if why is not None:
+                    where = f"{ledger.path}: line {number} (byte {byte})"
+                    yield _repair_line(ledger, fd, byte, line, (where, why))
+        except LongLine as error:
+            raise NotALedger(f"{error}; move it by hand") from None
 
 
 def _repair_line(ledger: Ledger, fd: int, byte: int, line: bytes, fault: tuple[str, str]) -> str:
@@ -100,10 +104,11 @@ def _fault_of(line: bytes, persona: str) -> str | None:
 
 def _is_on_record(fd: int, row: Row) -> bool:
     """Whether the same row is on a line of its own: an earlier repair that was killed appended it."""
-    for _, _, line in _lines(fd):
-        if row.request_id.encode("ascii", "backslashreplace") in line or b"\\" in line:
-            with suppress(Unreadable):
-                if parse_row(line) == row:
+    needle = row.request_id.encode("ascii", "backslashreplace")
+    for block in Blocks(fd):
+        if needle in block or b"\\" in block:
+            for line, found in lines_and_rows(block):
+                if found is not None and found[2] == row.request_id and parse_row(line) == row:
                     return True
     return False
 
@@ -188,17 +193,3 @@ def _quarantine(path: Path, data: bytes) -> Path:
         os.fsync(kept)
     sync_dir(path.parent)
     return aside
-
-
-def _lines(fd: int) -> Iterator[tuple[int, int, bytes]]:
-    byte = number = 0
-    while block := os.pread(fd, BLOCK, byte):
-        end = block.rfind(b"\n") + 1
-        if not end and len(block) == BLOCK:
-            raise NotALedger(f"line {number + 1} (byte {byte}) is longer than {BLOCK} bytes; move it by hand")
-        if not end:
-            return
-        for line in block[:end].split(b"\n")[:-1]:
-            number += 1
-            yield number, byte, line
-            byte += len(line) + 1

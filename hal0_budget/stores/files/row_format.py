@@ -1,7 +1,7 @@
 """The format of a ledger row: one JSON object a line, shared with hal0's own server.
 
 The six keys of `Row`, in this order, are fixed; more may follow and readers ignore what they do
-not know. A line is one of four things: a row, blank, a sealed tear, or unreadable.
+not know. A line is one of four things: a row, blank, a sealed torn write, or unreadable.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -17,21 +18,8 @@ from typing import Any, NoReturn
 from hal0_budget.model.money import checked_usd, negative
 from hal0_budget.model.records import MORE_COUNTS, MORE_TEXTS, Row
 
-# Ends every line that a tear was sealed into. With `cost_usd` 0 last, `jq` and hal0's reader,
-# which both take the last of two equal keys, count the fragment as nothing.
+# Ends every line that a torn write was sealed into: see `torn_writes`.
 TORN_MARK = b'"cost_usd":0,"torn":true}'
-
-# What turns the beginning of an object into the beginning of one more member of it. The empty
-# string, not null, stands for a value: hal0's reader skips a row whose `ts` is no time, but
-# fails on one that is no string. The last two lines finish half a character, which jq and Python
-# refuse: half a surrogate pair, and a part of its UTF-8.
-_SEALS = (
-    b"", b",", b'",', b'":"",', b':"",', b'"",', b"0,",
-    b'\\",', b'0",', b'00",', b'000",', b'0000",', b'\\":"",',
-    b"e,", b"ue,", b"rue,", b"se,", b"lse,", b"alse,", b"l,", b"ll,", b"ull,",
-    b'00\\udc00",', b'0\\udc00",', b'\\udc00",', b'udc00",', b'dc00",', b'c00",',
-    b'\x80",', b'\x80\x80",', b'\xa0\x80",', b'\x80\x80\x80",', b'\x90\x80\x80",',
-)  # fmt: skip
 
 _MOST_TOKENS = 10**15
 
@@ -74,7 +62,11 @@ _FACTS = "".join((
 ))  # fmt: skip
 
 
-def plain_costs(text: str) -> list[tuple[str, ...]]:
+# A row as a pattern found it: its parts as text, empty if the row does not have them.
+PlainRow = tuple[str, ...]
+
+
+def plain_costs(text: str) -> list[PlainRow]:
     """Hour and cost of every plain row in `text`, whole lines, that has the six keys and no more.
 
     Takes half the time of `plain_rows`, and nearly all of a first scan.
@@ -82,7 +74,7 @@ def plain_costs(text: str) -> list[tuple[str, ...]]:
     return re.findall(_SIX_KEYS, text, re.MULTILINE | re.ASCII)
 
 
-def plain_rows(text: str) -> list[tuple[str, ...]]:
+def plain_rows(text: str) -> list[PlainRow]:
     """Hour, cost, request id, cost source and hold id of every plain row in `text`, whole lines.
 
     What a row does not have is empty. The hour may be any 13 of the characters that hours are
@@ -92,13 +84,21 @@ def plain_rows(text: str) -> list[tuple[str, ...]]:
     return re.findall(_PLAIN_ROW, text, re.MULTILINE | re.ASCII)
 
 
-def plain_facts(text: str) -> list[tuple[str, ...]]:
+def plain_facts(text: str) -> list[PlainRow]:
     """What a report counts of every plain row in `text`, whole lines: its second, surface, model, cost,
     cost source, and tokens of input, cache reads, cache writes and output.
 
     What a row does not have is empty. The hour of the second is as in `plain_rows`.
     """
     return re.findall(_FACTS, text, re.MULTILINE | re.ASCII)
+
+
+def are_all(rows: Sequence[PlainRow], text: str, hours: Iterable[str]) -> bool:
+    """Whether `rows`, which a pattern found in `text`, are all lines of it: none needs the strict parser.
+
+    `hours` are the hours of the rows.
+    """
+    return len(rows) == text.count("\n") and all(map(is_hour, hours))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -111,11 +111,11 @@ def is_hour(text: str) -> bool:
 
 
 class Unreadable(ValueError):
-    """A line that is neither a row, nor blank, nor a sealed tear; says why."""
+    """A line that is neither a row, nor blank, nor a sealed torn write; says why."""
 
 
 def is_blank(line: bytes) -> bool:
-    """Whether a line says nothing: it is blank, or a sealed tear."""
+    """Whether a line counts as nothing: it is blank, or a sealed torn write."""
     return not line.strip() or line.endswith(TORN_MARK)
 
 
@@ -162,54 +162,37 @@ def parse_row(line: bytes) -> Row:
     return row._replace(**more) if more else row
 
 
-def lines_and_ids(block: bytes) -> Iterator[tuple[bytes, str | None]]:
-    """Each line of a block of whole lines with its request id, None where the line is no row."""
-    lines = block.split(b"\n")[:-1]
-    rows = plain_rows(block.decode("latin-1"))
-    if len(rows) == len(lines) and all(is_hour(hour) for hour in {row[0] for row in rows}):
-        yield from zip(lines, (row[2] for row in rows), strict=True)
+def voids_of(line: bytes) -> str | None:
+    """The request id that a line takes back; None if it is not a void."""
+    # A key that is written with escapes is the same key.
+    if b'"voids"' in line or b"\\" in line:
+        with suppress(Unreadable):
+            return parse_row(line).voids
+    return None
+
+
+def lines_and_rows(block: bytes) -> Iterator[tuple[bytes, PlainRow | None]]:
+    """Each line of a block of whole lines with its row as `plain_rows` has it, None if it is not a row.
+
+    The plain pattern reads what it can of the block, and `parse_row` the rest.
+    """
+    lines, text = block.split(b"\n")[:-1], block.decode("latin-1")
+    rows = plain_rows(text)
+    if are_all(rows, text, {row[0] for row in rows}):
+        yield from zip(lines, rows, strict=True)
         return
     for line in lines:
-        try:
-            yield line, parse_row(line).request_id
-        except Unreadable:
-            yield line, None
+        plain = plain_rows(f"{line.decode('latin-1')}\n")
+        yield line, plain[0] if plain and is_hour(plain[0][0]) else _strictly_read(line)
 
 
-def seal_of(fragment: bytes) -> bytes:
-    """What to append to the half row at a ledger's end, so that no later row merges with it.
-
-    A fragment that is a whole object lacks only its newline. Any other is closed into an object
-    that no reader counts and that ends with `TORN_MARK`; one that cannot be closed, because it
-    is not the beginning of an object, gets the mark all the same.
-    """
-    if whole_object(fragment) is not None:
-        return b"\n"
-    closed = {seal: whole_object(fragment + seal + TORN_MARK) for seal in _SEALS}
-    seals = [seal for seal in _SEALS if closed[seal] is not None]
-    seals.sort(key=lambda seal: _has_half_character(closed[seal]))
-    return (*seals, b"")[0] + TORN_MARK + b"\n"
-
-
-def is_several(fragment: bytes) -> bool:
-    """Whether a ledger's end without a newline is more than one write: a row that lacks its newline, and what
-    was appended to it. Quotes within a text are escaped, so no single row looks like that.
-    """
-    return b'}{"' in fragment
-
-
-def whole_object(fragment: bytes) -> dict[str, Any] | None:
-    """The object that a ledger's end without a newline is, be it a row or not; None for a tear."""
+def _strictly_read(line: bytes) -> PlainRow | None:
     try:
-        # As float, because an int of 5,000 digits is refused.
-        found = json.loads(fragment.decode(), parse_int=float)
-    except (ValueError, RecursionError):
+        row = parse_row(line)
+    except Unreadable:
         return None
-    return found if isinstance(found, dict) else None
-
-
-def _has_half_character(found: object) -> bool:
-    return any("\ud800" <= char <= "\udfff" for char in json.dumps(found, ensure_ascii=False))
+    hour, cost = row.ts.isoformat()[:13], str(row.cost_usd)
+    return hour, cost, row.request_id, row.cost_source or "", row.hold_id or ""
 
 
 def _cost(cost: object, voids: object) -> Decimal:

@@ -16,8 +16,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from hal0_budget.stores.files.cache import Cache, CacheUnavailable, CacheUnusable, Parts
+from hal0_budget.stores.files.cache import Cache, CacheUnavailable
 from hal0_budget.stores.files.cache_meta import Segment
+from hal0_budget.stores.files.cache_parts import CacheUnusable, Parts
 
 HIGHEST = (1 << 32) - 1
 

@@ -5,16 +5,14 @@ The fast reader takes what it can of a block, and `parse_row` the rest, as a tal
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal, localcontext
 
 from hal0_budget.model.money import EXACT, ZERO
 from hal0_budget.model.records import Row
 from hal0_budget.model.sums import NO_TOKENS, TOLD, Names, Sum, Sums, TokenCounts, merge, total_tokens
-from hal0_budget.stores.files.ledger import BLOCK
-from hal0_budget.stores.files.row_format import Unreadable, is_blank, is_hour, parse_row, plain_facts
+from hal0_budget.stores.files.row_format import Unreadable, are_all, is_blank, parse_row, plain_facts
 
 
 def sums_of(block: bytes, when: Callable[[str], str]) -> Sums:
@@ -23,7 +21,7 @@ def sums_of(block: bytes, when: Callable[[str], str]) -> Sums:
     """
     text = block.decode("latin-1")
     rows = plain_facts(text)
-    if len(rows) != text.count("\n") or not all(map(is_hour, {row[0][:13] for row in rows})):
+    if not are_all(rows, text, {row[0][:13] for row in rows}):
         return _sums_of_lines(block, when)
     costs: defaultdict[tuple[Names, str], list[str]] = defaultdict(list)
     tokens: defaultdict[tuple[Names, str], list[tuple[int, ...]]] = defaultdict(list)
@@ -40,22 +38,6 @@ def sums_of(block: bytes, when: Callable[[str], str]) -> Sums:
             counted = total_tokens(tokens[names, time]) if has_tokens else NO_TOKENS
             sums.setdefault(names, {})[time] = Sum(usd, len(group), 0, counted)
     return sums
-
-
-def blocks_of(ledger: int, start: int, end: int) -> Iterator[bytes]:
-    """The bytes from `start` to `end` of an open ledger, in blocks of whole lines.
-
-    A last line that lacks its newline, and that a tally counted, comes with one.
-    """
-    while start < end:
-        block = os.pread(ledger, min(BLOCK, end - start), start)
-        whole = block[: block.rfind(b"\n") + 1]
-        if not whole:
-            if block:
-                yield block + b"\n"
-            return
-        yield whole
-        start += len(whole)
 
 
 def _sums_of_lines(block: bytes, when: Callable[[str], str]) -> Sums:

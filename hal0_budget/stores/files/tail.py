@@ -1,7 +1,7 @@
-"""The end of a ledger, and what comes after it: read backwards to where the last rows begin, then forwards.
+"""The last rows of a ledger, and those that are appended: read backwards to the first of them, then forwards.
 
-Memory stays at a few blocks, however long the ledger. One that is followed may be appended to, sealed,
-cut short, replaced, or not be there yet. A tail never writes, waits for nobody and holds no lock.
+Memory stays at a few blocks, however long the ledger. While it is followed, a ledger may be appended to,
+sealed, truncated, replaced, or created. A tail never writes, never waits and holds no lock.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from typing import NamedTuple
 
 from hal0_budget.errors import LedgerDamaged, from_os_error
 from hal0_budget.model.records import Row
+from hal0_budget.stores.files.blocks import Blocks, NotALedger, blocks_backwards, ended_blocks
 from hal0_budget.stores.files.durable import NotRegular, opened
-from hal0_budget.stores.files.ledger import BLOCK, NotALedger
 from hal0_budget.stores.files.row_format import (
+    PlainRow,
     Unreadable,
     is_blank,
-    is_hour,
+    lines_and_rows,
     parse_row,
-    plain_rows,
-    whole_object,
+    voids_of,
 )
+from hal0_budget.stores.files.torn_writes import whole_object
 
 
 class Entry(NamedTuple):
-    """A row, and whether a later one takes it back, as far as was read when the tail began."""
+    """A row, and whether a later one voids it, as far as the ledger was read when the tail began."""
 
     row: Row
     is_voided: bool
 
 
 class Tail:
-    """The last rows of the ledger at `path`, where it has been since `last` rows from its end, and those
-    that it gains.
+    """Yields the last `last` rows of the ledger at `path`, then rows as they are appended.
 
-    `last` is None for all; `since` leaves out the rows of days before it (UTC).
+    `last` is None for all rows; `since` leaves out the rows of days before it (UTC).
     """
 
     def __init__(self, path: Path, last: int | None = None, since: date | None = None) -> None:
@@ -49,14 +49,14 @@ class Tail:
         self._is_begun = False
         self._fd: int | None = None
         self._at = 0
-        # What stood at the end without a newline, and was given as a row.
-        self._told = b""
+        # The last line without its newline, once it was yielded as a row.
+        self._yielded_rest = b""
 
     def read(self) -> Iterator[Entry | str]:
-        """The rows that came since the last `read`, in the order of the ledger, and a sentence for each
-        line that is unreadable.
+        """The rows that were appended since the last `read`, in the order of the ledger, and a sentence for
+        each unreadable line.
 
-        Raises LedgerDamaged where what stands there is no ledger, PermissionRefused, WriteFailed.
+        Raises LedgerDamaged if the file at `path` is not a ledger, PermissionRefused, WriteFailed.
         """
         try:
             yield from self._read()
@@ -67,7 +67,7 @@ class Tail:
             raise from_os_error(error) from error
 
     def close(self) -> None:
-        """Let go of the file. A `read` after this gives the whole ledger."""
+        """Close the file. A `read` after this yields the whole ledger."""
         if self._fd is not None:
             os.close(self._fd)
         self._fd = None
@@ -77,67 +77,63 @@ class Tail:
             yield from self._gained(self._fd)
             if _has_its_name(self.path, self._fd):
                 return
-            # Whoever still had the old file open has written by now.
+            # A writer that still had the old file open has written by now.
             yield from self._gained(self._fd)
             self.close()
         with suppress(FileNotFoundError, NotADirectoryError), opened(self.path, os.O_RDONLY) as fd:
-            # What replaces a ledger, or is the first one, is new from its first row on.
+            # In a ledger that is created or replaces another, every row is new.
             self._at = 0 if self._is_begun else self._begin(fd)
-            self._fd, self._told = os.dup(fd), b""
+            self._fd, self._yielded_rest = os.dup(fd), b""
         self._is_begun = True
         if self._fd is not None:
             yield from self._gained(self._fd)
 
     def _begin(self, fd: int) -> int:
-        """The byte at which the last rows of an open ledger begin; what takes one of them back is noted."""
+        """The byte at which the last rows of an open ledger begin. Notes which of them are voided."""
         at = 0 if self._last is None else self._begin_of(fd, self._last)
         self._voided = _voided_from(fd, at)
         return at
 
     def _begin_of(self, fd: int, last: int) -> int:
         size, found = os.fstat(fd).st_size, 0
-        for byte, line, day in _backwards(fd, size):
+        for end, row in _rows_backwards(fd, size):
             if found == last:
-                return min(byte + len(line) + 1, size)
-            found += day is not None and day >= self._since
+                return min(end, size)
+            found += row is not None and row[0] >= self._since
         return 0
 
     def _gained(self, fd: int) -> Iterator[Entry | str]:
-        """What an open ledger has beyond what was given."""
+        """What an open ledger has behind the rows that were yielded."""
         if os.fstat(fd).st_size < self._at:
             yield f"{self.path}: shorter than it was; read again from its beginning"
-            self._at, self._told = 0, b""
-        while True:
-            block = os.pread(fd, BLOCK, self._at)
-            end = _end_of_lines(block, self._at)
-            for line, day in _dated(block[:end]):
+            self._at, self._yielded_rest = 0, b""
+        blocks = Blocks(fd, self._at)
+        for block in blocks:
+            for line, row in lines_and_rows(block):
                 byte, self._at = self._at, self._at + len(line) + 1
-                told, self._told = self._told, b""
-                if line != told:
-                    yield from self._given(byte, line, day)
-            if len(block) < BLOCK:
-                break
-        fragment = block[end:]
-        if fragment != self._told and whole_object(fragment) is not None:
-            self._told = fragment
-            for line, day in _dated(fragment + b"\n"):
-                yield from self._given(self._at, line, day)
+                yielded, self._yielded_rest = self._yielded_rest, b""
+                if line != yielded:
+                    yield from self._entry(byte, line, row)
+        rest = blocks.rest
+        if rest != self._yielded_rest and whole_object(rest) is not None:
+            self._yielded_rest = rest
+            for line, row in lines_and_rows(rest + b"\n"):
+                yield from self._entry(self._at, line, row)
 
-    def _given(self, byte: int, line: bytes, day: str | None) -> Iterator[Entry | str]:
-        """The row that a line is, if it is of a day asked for; why it is none, where it says something."""
-        if day is not None:
-            if day >= self._since:
-                row = parse_row(line)
-                yield Entry(row, row.request_id in self._voided)
-        elif not is_blank(line):
-            try:
-                parse_row(line)
-            except Unreadable as error:
-                yield f"{self.path}: the line at byte {byte} is unreadable: {error}"
+    def _entry(self, byte: int, line: bytes, row: PlainRow | None) -> Iterator[Entry | str]:
+        """The entry of a line, if it is of a day asked for; why a line is unreadable. Nothing for blanks."""
+        if is_blank(line) or (row is not None and row[0] < self._since):
+            return
+        try:
+            found = parse_row(line)
+        except Unreadable as error:
+            yield f"{self.path}: the line at byte {byte} is unreadable: {error}"
+        else:
+            yield Entry(found, found.request_id in self._voided)
 
 
 def _has_its_name(path: Path, fd: int) -> bool:
-    """Whether an open file still has its name; so it has as long as no other file takes it."""
+    """Whether an open file still has its name, or no other file has it."""
     try:
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(fd))
     except (FileNotFoundError, NotADirectoryError):
@@ -145,69 +141,24 @@ def _has_its_name(path: Path, fd: int) -> bool:
 
 
 def _voided_from(fd: int, at: int) -> frozenset[str]:
-    """The request ids that the rows of an open ledger take back, from the byte `at` on. Raises NotALedger."""
+    """The request ids that the rows of an open ledger void, from the byte `at` on. Raises NotALedger."""
     found = set()
-    while True:
-        block = os.pread(fd, BLOCK, at)
-        if b'"voids"' in block:
-            for line in block.split(b"\n"):
-                if b'"voids"' in line:
-                    with suppress(Unreadable):
-                        found.add(parse_row(line).voids)
-        if len(block) < BLOCK:
-            return frozenset(voided for voided in found if voided)
-        at += _end_of_lines(block, at)
+    for block in ended_blocks(fd, at):
+        if b'"voids"' in block or b"\\" in block:
+            found |= {voids_of(line) for line in block.split(b"\n")}
+    return frozenset(voided for voided in found if voided)
 
 
-def _end_of_lines(block: bytes, at: int) -> int:
-    """How many bytes of a block that was read at the byte `at` are whole lines.
+def _rows_backwards(fd: int, size: int) -> Iterator[tuple[int, PlainRow | None]]:
+    """The byte behind each line of an open ledger and its row, if it is one, the last line first.
 
-    Raises NotALedger where a line fills the block.
+    Raises NotALedger.
     """
-    end = block.rfind(b"\n") + 1
-    if not end and len(block) == BLOCK:
-        raise NotALedger(f"the line at byte {at} is longer than {BLOCK} bytes")
-    return end
-
-
-def _dated(block: bytes) -> Iterator[tuple[bytes, str | None]]:
-    """Each line of a block of whole lines, with the day of its row in UTC, None where it is no row."""
-    lines = block.split(b"\n")[:-1]
-    rows = plain_rows(block.decode("latin-1"))
-    if len(rows) == len(lines) and all(is_hour(hour) for hour in {row[0] for row in rows}):
-        yield from zip(lines, (row[0][:10] for row in rows), strict=True)
-        return
-    for line in lines:
-        day = None
-        if not is_blank(line):
-            with suppress(Unreadable):
-                day = parse_row(line).ts.isoformat()[:10]
-        yield line, day
-
-
-def _backwards(fd: int, size: int) -> Iterator[tuple[int, bytes, str | None]]:
-    """First byte, line and day of each line of an open ledger, the last one first.
-
-    A line of no more than a block is whole. Raises NotALedger where one is much longer.
-    """
-    at = max(size - BLOCK, 0)
-    fragment = os.pread(fd, size - at, at).rpartition(b"\n")[2]
-    if len(fragment) == BLOCK:
-        raise NotALedger(f"its last line is longer than {BLOCK} bytes")
-    end = size - len(fragment)
-    if whole_object(fragment) is not None:
-        for line, day in _dated(fragment + b"\n"):
-            yield end, line, day
-    rest = b""
-    while end:
-        at = max(end - BLOCK, 0)
-        block = os.pread(fd, end - at, at) + rest
-        # A line that may begin before this block is read together with the one before.
-        begin = block.find(b"\n") + 1 if at else 0
-        if begin > BLOCK:
-            raise NotALedger(f"the line before byte {at + begin} is longer than {BLOCK} bytes")
-        rest, byte = block[:begin], at + len(block)
-        for line, day in reversed([*_dated(block[begin:])]):
-            byte -= len(line) + 1
-            yield byte, line, day
-        end = at
+    for byte, block in blocks_backwards(fd, size):
+        lines = block
+        if not block.endswith(b"\n"):
+            lines = block + b"\n" if whole_object(block) is not None else b""
+        end = byte + len(lines)
+        for line, row in reversed([*lines_and_rows(lines)]):
+            yield end, row
+            end -= len(line) + 1

@@ -19,13 +19,11 @@ from hal0_budget.model.windows import SPEND_WINDOWS, Window, window_start
 from hal0_budget.stores.files.row_format import (
     TORN_MARK,
     Unreadable,
+    are_all,
     is_blank,
-    is_hour,
-    is_several,
     parse_row,
     plain_costs,
     plain_rows,
-    whole_object,
 )
 
 # As many unreadable lines as are named one by one; the rest are counted.
@@ -135,9 +133,8 @@ class Tally:
                 (hour, sum(map(Decimal, map(_COST, group)), ZERO)) for hour, group in groupby(rows, _HOUR)
             ]
         if (
-            len(rows) != text.count("\n")
+            not are_all(rows, text, (hour for hour, _ in sums))
             or text.count(f'"persona_id":"{self.persona}"') != len(rows)
-            or not all(is_hour(hour) for hour, _ in sums)
             or (marked and self.open_holds is not None and any(row[4] in self.open_holds for row in rows))
         ):
             self._take_lines(block)
@@ -157,7 +154,12 @@ class Tally:
         Any other fragment is a row that is being written, or was torn, and was acknowledged to
         nobody: it counts as nothing.
         """
-        if not fragment or not (whole_object(fragment) or is_several(fragment)):
+        if not fragment:
+            return self
+        # A gate rarely meets a fragment.
+        from hal0_budget.stores.files.torn_writes import is_several, whole_object
+
+        if not (whole_object(fragment) or is_several(fragment)):
             return self
         tally = self.copy()
         tally._take_line(fragment)

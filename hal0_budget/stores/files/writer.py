@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from hal0_budget.errors import InvalidCharge, LedgerDamaged, WriteFailed
 from hal0_budget.model.ids import void_id
 from hal0_budget.model.records import Closing, Hold, Row
+from hal0_budget.stores.files.blocks import BLOCK
 from hal0_budget.stores.files.durable import (
     FOLDERS_ABOVE,
     NotRegular,
@@ -27,9 +28,8 @@ from hal0_budget.stores.files.durable import (
     write_whole,
 )
 from hal0_budget.stores.files.holds import Holds
-from hal0_budget.stores.files.ledger import BLOCK, Ledger, Reading
+from hal0_budget.stores.files.ledger import Ledger, Reading
 from hal0_budget.stores.files.marks import HoldsMark, Marks
-from hal0_budget.stores.files.row_format import is_several, seal_of
 from hal0_budget.stores.files.trail import LENGTH
 
 if TYPE_CHECKING:
@@ -271,6 +271,9 @@ def _seal(fd: int) -> bytes:
     size = size_of(fd)
     if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
         return b""
+    # Before the look at the end: nothing may take time between that and the write.
+    from hal0_budget.stores.files.torn_writes import is_several, seal_of
+
     # hal0 may be in the middle of a write of its own: its row is whole in a moment.
     time.sleep(_TEAR_GRACE)
     size = size_of(fd)
