@@ -1,7 +1,7 @@
-"""Every way a command can fail: one class a failure, with its code for JSON and its exit code.
+"""The errors of this program: one class per kind of failure, with its code for JSON and its exit code.
 
-The exit codes follow sysexits.h where it has a word for the case. They start at 64, so that a
-failure is never mistaken for a verdict (0 allow, 10 warn, 20 block).
+The exit codes follow sysexits.h if it has one for the case. They start at 64, so that a failure
+is never mistaken for a verdict (0 allow, 10 warn, 20 block).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class InvalidId(BudgetError):
 
 
 class InvalidBudget(BudgetError):
-    """A cap, `hard_cap` or `warn_at` that no budget can hold was asked for."""
+    """A cap, `hard_cap` or `warn_at` was given a value that is not valid."""
 
     code = "budget.invalid"
     exit_code = 64
@@ -51,7 +51,7 @@ class InvalidEstimate(BudgetError):
 
 
 class InvalidCharge(BudgetError):
-    """A cost, model, surface or request id that no ledger row can hold."""
+    """A cost, model, surface or request id that a ledger row cannot hold."""
 
     code = "budget.invalid_charge"
     exit_code = 64
@@ -72,35 +72,35 @@ class PersonaMalformed(BudgetError):
 
 
 class InvalidReply(BudgetError):
-    """What a provider sent is no reply that a charge can be read from."""
+    """The data is not a response of a provider that a charge can be read from."""
 
     code = "reply.invalid"
     exit_code = 65
 
 
 class ProviderError(BudgetError):
-    """The provider answered with an error of its own, which is no charge."""
+    """The provider answered with an error; the call costs nothing."""
 
     code = "reply.error"
     exit_code = 65
 
 
 class PriceUnknown(BudgetError):
-    """The price of a model is not known, and is never taken for zero."""
+    """The price of a model is unknown. An unknown price never counts as zero."""
 
     code = "price.unknown"
     exit_code = 65
 
 
 class PersonaUneditable(BudgetError):
-    """The budget table stands in a layout that cannot be edited without touching the rest."""
+    """The budget table cannot be edited without changing other parts of the file."""
 
     code = "persona.uneditable"
     exit_code = 65
 
 
 class LedgerDamaged(BudgetError):
-    """The ledger has unreadable rows, is behind its checkpoint, or is no ledger at all."""
+    """The ledger has unreadable rows, is shorter than its checkpoint, or is not a ledger file."""
 
     code = "ledger.damaged"
     exit_code = 65
@@ -170,9 +170,9 @@ class PermissionRefused(BudgetError):
 
 
 def from_os_error(error: OSError) -> BudgetError:
-    """The failure that an operating system error stands for: refused access, or failed I/O."""
+    """Return the PermissionRefused or WriteFailed for an error of the operating system."""
     where = f"{error.filename}: " if error.filename else ""
     message = f"{where}{error.strerror or error}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return PermissionRefused(f"{message}; run as a user who may, or mend the file's mode")
+        return PermissionRefused(f"{message}; check the file's permissions, or run as a user who has access")
     return WriteFailed(f"{message}; nothing was acknowledged")

@@ -1,1 +1,1 @@
-"""Values and rules: no input or output, no clock."""
+"""Values and rules. Pure: no input or output, no clock."""

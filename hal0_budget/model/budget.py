@@ -1,4 +1,4 @@
-"""The caps of one persona: from a TOML table, checked, and to JSON."""
+"""The caps of one persona: parsed from a TOML table, validated, and converted to a table for JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CAP_KEYS: Final[dict[Window, str]] = {
 }
 KEYS: Final[tuple[str, ...]] = (*CAP_KEYS.values(), "hard_cap", "warn_at")
 
-# Every name that `cap_words` takes for a cap's holds one of these, or a letter that is not ASCII.
+# Every key that `cap_words` recognises as a cap contains one of these, or a letter that is not ASCII.
 _PARTS_OF_CAPS = (
     "usd", "dollar", "cent", "eur", "gbp", "pound", "$", "budget", "spen", "cost", "expense", "credit",
     "money", "bill", "cap", "limit", "max", "most", "ceiling", "quota", "allowance", "warn_at",
@@ -27,7 +27,7 @@ _PARTS_OF_CAPS = (
 
 
 class BudgetValueError(ValueError):
-    """A value of the budget table that is not what its key needs; `key` names it."""
+    """A value of the budget table is not valid; `key` is its key."""
 
     def __init__(self, key: str, why: str) -> None:
         super().__init__(f"{key} {why}")
@@ -35,7 +35,7 @@ class BudgetValueError(ValueError):
 
 
 class Budget(NamedTuple):
-    """Caps in USD by window, where set; whether a breach blocks; the share that warns."""
+    """The caps that are set, in USD by window; whether a breach blocks; the share of a cap that warns."""
 
     caps: Mapping[Window, Decimal]
     hard_cap: bool = True
@@ -43,9 +43,9 @@ class Budget(NamedTuple):
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Budget:
-        """The budget that a parsed `[persona.budget]` table holds; unknown keys are ignored.
+        """Return the budget in a parsed `[persona.budget]` table; unknown keys are ignored.
 
-        Floats must have been parsed as Decimal. Raises BudgetValueError that names the key.
+        Floats must have been parsed as Decimal. Raises BudgetValueError with the key.
         """
         caps = {window: _cap(key, table[key]) for window, key in CAP_KEYS.items() if key in table}
         hard_cap = table.get("hard_cap", True)
@@ -55,7 +55,7 @@ class Budget(NamedTuple):
         return cls(caps, hard_cap, warn_at)
 
     def to_table(self) -> dict[str, Decimal | bool]:
-        """The keys that are set, and `hard_cap`, as the TOML table and JSON name them."""
+        """Return the keys that are set, and `hard_cap`, with their names in TOML and JSON."""
         table: dict[str, Decimal | bool] = {
             CAP_KEYS[window]: self.caps[window] for window in WINDOWS if window in self.caps
         }
@@ -66,8 +66,9 @@ class Budget(NamedTuple):
 
 
 def may_hold_lookalikes(document: Mapping[str, Any]) -> bool:
-    """Whether a look at the names of its keys leaves open that a parsed persona file has a cap in a
-    wrong place, or a misspelt one. No without doubt for nearly every file, in a few microseconds.
+    """Return whether a parsed persona file may have a misspelt cap, or a cap in the wrong place.
+
+    Looks at the names of the keys only. A False is certain; most files get it in a few microseconds.
     """
     persona = document["persona"]
     if any(key not in KEYS for key in persona.get("budget", ())):
@@ -86,7 +87,7 @@ def may_hold_lookalikes(document: Mapping[str, Any]) -> bool:
 
 
 def may_name_cap(key: str) -> bool:
-    """Whether a key, or one of several in one text, has a part that every name of a cap has."""
+    """Return whether a key, or one of several in one text, may name a cap. A False is certain."""
     lower = key.lower()
     return not lower.isascii() or any(part in lower for part in _PARTS_OF_CAPS)
 

@@ -1,4 +1,4 @@
-"""What the name of a key says: whether it names a cap on money, and which of ours it means."""
+"""Recognises keys that name a cap on money, and finds the key of a budget that was meant."""
 
 from __future__ import annotations
 
@@ -13,40 +13,42 @@ from typing import Any, Final
 from hal0_budget.model.budget import CAP_KEYS, KEYS
 from hal0_budget.model.windows import Window
 
-# As much of a key as is looked at: no name of a cap is longer.
+# Only this many characters of a key are examined; no name of a cap is longer.
 _LONGEST = 64
 _SHORTEST_PLURAL = 4
 
 
-def _of(text: str) -> frozenset[str]:
+def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_CURRENCY = _of("usd usdc dollar dollars cent cents eur euro euros gbp pound pounds $ € £ ¥ ¢")
-_SPENDING = _of("spend spending spent cost costs expense expenses credit credits money bill billing")
-_BUDGET = _of("budget budgets")
-_BOUND = _of("cap caps capped limit limits max maximum most ceiling ceilings quota quotas allowance")
+_CURRENCY = _words("usd usdc dollar dollars cent cents eur euro euros gbp pound pounds $ € £ ¥ ¢")
+_SPENDING = _words("spend spending spent cost costs expense expenses credit credits money bill billing")
+_BUDGET = _words("budget budgets")
+_BOUND = _words("cap caps capped limit limits max maximum most ceiling ceilings quota quotas allowance")
 # A plural such as `hours` is a duration and names no window.
 _NAMES_OF_WINDOWS: Final[dict[Window, frozenset[str]]] = {
-    "hourly": _of("hour hourly 1h"),
-    "daily": _of("day daily today 24h 1d"),
-    "weekly": _of("week weekly 7d"),
-    "monthly": _of("month monthly mtd 30d"),
-    "lifetime": _of("lifetime total overall alltime"),
+    "hourly": _words("hour hourly 1h"),
+    "daily": _words("day daily today 24h 1d"),
+    "weekly": _words("week weekly 7d"),
+    "monthly": _words("month monthly mtd 30d"),
+    "lifetime": _words("lifetime total overall alltime"),
 }
-_WINDOW = frozenset[str]().union(*_NAMES_OF_WINDOWS.values()) | _of("year yearly annual annually quarterly")
-_CALL = _of("call request run session task")
-_FILLER = _of("per each every all any hard soft api llm ai model agent persona hermes fusion openrouter")
+_WINDOW = frozenset[str]().union(*_NAMES_OF_WINDOWS.values()) | _words(
+    "year yearly annual annually quarterly"
+)
+_CALL = _words("call request run session task")
+_FILLER = _words("per each every all any hard soft api llm ai model agent persona hermes fusion openrouter")
 _VOCABULARY = _CURRENCY | _SPENDING | _BUDGET | _BOUND | _WINDOW | _CALL | _FILLER
 
-# What limits and budgets of other things are counted in. So is every plural that is no word of ours.
-_OTHER_UNIT = _of(
+# Units of limits that are not about money. Every unknown plural counts as such a unit, too.
+_OTHER_UNIT = _words(
     "token turn step iteration rate rpm tpm rps timeout retry depth size length context memory time window "
     "concurrency parallel thinking reasoning error latency log page file line char byte message attempt "
     "worker thread item result row ms sec second minute kb mb gb temperature percent age retention history "
     "width height priority level top input output prompt completion cache cached read write"
 )
-_PRICE = _of("price prices pricing token tokens mtok mtokens ktok million")
+_PRICE = _words("price prices pricing token tokens mtok mtokens ktok million")
 _KNOWN = _VOCABULARY | _OTHER_UNIT | _PRICE
 
 # Letters of other alphabets that look like Latin ones.
@@ -56,7 +58,7 @@ _AMOUNT = re.compile(r"[$€£¥+ ]*[0-9][0-9.,_]* *(?:[a-z]{3,7}|[$€£¥¢])?
 
 
 def is_amount(value: object) -> bool:
-    """Whether a value could be an amount of money: a number, a text such as `$5`, or a list of such."""
+    """Return whether a value may be an amount of money: a number, a text such as `$5`, or a list of them."""
     if isinstance(value, list):
         return any(isinstance(item, (int, Decimal, str)) and is_amount(item) for item in value)
     if isinstance(value, str):
@@ -65,7 +67,7 @@ def is_amount(value: object) -> bool:
 
 
 def names_cap(key: str) -> bool:
-    """Whether a key names a cap wherever it stands: `daily_limit_usd`, `maxCost`, `per_day_max`."""
+    """Return whether a key names a cap in any table: `daily_limit_usd`, `maxCost`, `per_day_max`."""
     words = words_of(key)
     is_bound = bool(words & (_BOUND | _WINDOW))
     if words & _CURRENCY:
@@ -80,25 +82,25 @@ def names_cap(key: str) -> bool:
 
 
 def names_cap_in_budget(key: str) -> bool:
-    """Whether a key names a cap where it stands among the budget's: `limit` and `per_day` do there."""
+    """Return whether a key of the budget table names a cap: there, `limit` and `per_day` do, too."""
     words = words_of(key)
     return names_cap(key) or (bool(words - _FILLER) and words <= _VOCABULARY)
 
 
 def names_table_of_caps(key: str, *, in_budget: bool = False) -> bool:
-    """Whether a table of this name is one of caps: `budgets`, `spend_limits`; in the budget, `daily`."""
+    """Return whether a table's name means caps: `budgets`, `spend_limits`; in the budget also `daily`."""
     words = words_of(key)
     names = _CURRENCY | _SPENDING | _BUDGET | _BOUND | (_WINDOW if in_budget else frozenset())
     return bool(words & names) and not _counts_other_things(words)
 
 
 def counts_other_things(key: str) -> bool:
-    """Whether a key counts what is no money: `max_tokens`, `timeout`, `emails_per_day`."""
+    """Return whether a key counts something other than money: `max_tokens`, `timeout`, `emails_per_day`."""
     return _counts_other_things(words_of(key))
 
 
 def meant_by(key: str) -> str | None:
-    """The cap of ours for the window that a key names; None where it names none of ours."""
+    """Return the key of the cap on the window that a key names; None if it names no window."""
     words = words_of(key)
     for window, names in _NAMES_OF_WINDOWS.items():
         if words & names:
@@ -107,7 +109,7 @@ def meant_by(key: str) -> str | None:
 
 
 def misspelt(key: str) -> str | None:
-    """The key of a budget that an unknown one resembles: `dialy_usd` is probably `daily_usd`."""
+    """Return the key of a budget that an unknown key resembles: `dialy_usd` is probably `daily_usd`."""
     if len(key) > _LONGEST:
         return None
     roots = {_root(known): known for known in KEYS}
@@ -116,7 +118,7 @@ def misspelt(key: str) -> str | None:
 
 
 def holds_amount(table: Mapping[str, Any]) -> bool:
-    """Whether a table, or one within it, has an amount that could be money, or a key of a budget."""
+    """Return whether a table, or one nested in it, has an amount of money or a key of a budget."""
     waiting: list[object] = [table]
     while waiting:
         value = waiting.pop()
@@ -131,7 +133,7 @@ def holds_amount(table: Mapping[str, Any]) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def words_of(key: str) -> frozenset[str]:
-    """The words of a key in lower case: `dailyLimit-USD` and `dailylimitusd` are `daily`, `limit`, `usd`."""
+    """Return the words of a key in lower case: `dailyLimit-USD`, `dailylimitusd`: `daily`, `limit`, `usd`."""
     text = unicodedata.normalize("NFKC", key[:_LONGEST]).translate(_LATIN)
     words: set[str] = set()
     for word in _WORD.findall(text):
@@ -141,7 +143,7 @@ def words_of(key: str) -> frozenset[str]:
 
 
 def _parts(text: str) -> tuple[str, ...]:
-    """The known words that a text without separators consists of; empty where it does not."""
+    """Return the known words that make up a text without separators; empty if it is not made of them."""
     if text in _KNOWN:
         return (text,)
     ways: dict[int, tuple[str, ...]] = {0: ()}
@@ -166,6 +168,6 @@ def _is_other_unit(word: str) -> bool:
 
 
 def _root(key: str) -> str:
-    """What is left of a key without case, separators and unit: `Daily-USD` is `daily`."""
+    """Return a key without case, separators and unit: `daily` for `Daily-USD`."""
     letters = "".join(char for char in key.lower() if char.isalnum())
     return letters.removesuffix("usd")

@@ -1,4 +1,4 @@
-"""A charge as it is asked for, and the checks that keep the ledger readable."""
+"""A charge before it is recorded, and the checks that keep the ledger readable."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from hal0_budget.model.records import Row
 if TYPE_CHECKING:
     from hal0_budget.model.tokens import Tokens
 
-# Longer than any id or model name; a row stays far below the longest line that a reader takes.
+# Longer than any id or model name. A row stays far below the longest line that readers accept.
 MAX_TEXT = 1024
 _MAX_PRICE = 4096
 _MOST_TOKENS = 10**15
 
-# How a cost may be known where it was not simply told. `unconfirmed` is for rows that this program makes.
+# Sources of a cost that a caller may name. Without one, the caller stated the cost (`--cost`). The source
+# `unconfirmed` is reserved for rows that this program makes.
 SOURCES = ("reported", "priced", "estimated")
 
-# What the ids of rows begin with that this program makes itself: a void, and the row of an expired hold.
-# Another row of such an id would be taken for one.
+# Prefixes of the request ids of rows that this program makes: voids, and rows of expired holds. A charge
+# with such an id would be mistaken for one of them.
 RESERVED = ("void:", "unconfirmed:")
 
 
 class Charge(NamedTuple):
-    """What one call did cost, in USD, and what it was. `ts` is when (aware); None is now.
+    """The actual cost of one call, in USD, and what was called. `ts` is its time (aware); None means now.
 
-    `tokens` is what the provider counted, and `price` what they were priced at, where they were.
+    `tokens` are the provider's counts. `price` is a text that says at which rates they were priced, if so.
     """
 
     cost: Decimal
@@ -44,7 +45,7 @@ class Charge(NamedTuple):
     tokens: Tokens | None = None
 
     def row(self, persona: str, now: datetime, new_id: str = "") -> Row:
-        """The row that records it, with `new_id` if the charge has no request id. Raises InvalidCharge."""
+        """Return the row for this charge; `new_id` is used if it has no request id. Raises InvalidCharge."""
         request_id = new_id if self.request_id is None else self.request_id
         row = Row(
             now if self.ts is None else checked_time(self.ts),
@@ -71,7 +72,7 @@ class Charge(NamedTuple):
 
 
 def checked_text(name: str, text: str, most: int = MAX_TEXT) -> str:
-    """`text` where a row can hold it, else InvalidCharge: 1 to `most` characters of Unicode."""
+    """Return `text`. Raises InvalidCharge unless it has 1 to `most` characters of valid Unicode."""
     if not 0 < len(_checked_type(name, text)) <= most:
         raise InvalidCharge(f"the {name} must have 1 to {most} characters, not {len(text)}")
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
@@ -80,17 +81,17 @@ def checked_text(name: str, text: str, most: int = MAX_TEXT) -> str:
 
 
 def checked_request_id(text: str) -> str:
-    """`text` where a charge may have it as its request id, else InvalidCharge."""
+    """Return `text`. Raises InvalidCharge if it cannot be the request id of a charge."""
     if checked_text("request id", text).startswith(RESERVED):
         raise InvalidCharge(
-            f"the request id {text!r} is not for charges: ids that begin with {' or '.join(RESERVED)} "
-            "are those of voids and of holds that expired"
+            f"the request id {text!r} is reserved: ids that begin with {' or '.join(RESERVED)} "
+            "belong to voids and to expired holds"
         )
     return text
 
 
 def checked_time(ts: datetime) -> datetime:
-    """`ts` in UTC, else InvalidCharge: an aware time from year 1 to 9999 in UTC."""
+    """Return `ts` in UTC. Raises InvalidCharge unless it is aware and its year in UTC is 1 to 9999."""
     if not isinstance(ts, datetime) or ts.utcoffset() is None:
         raise InvalidCharge("the time of a charge must have an offset")
     try:
@@ -102,7 +103,7 @@ def checked_time(ts: datetime) -> datetime:
 
 
 def token_counts(tokens: Tokens) -> tuple[int, int, int, int] | None:
-    """Tokens of input, cache reads, cache writes and output, as a row has them; None where it cannot."""
+    """Return the counts of input, cache reads, cache writes and output for a row; None if any is invalid."""
     try:
         written = tokens.cache_write + tokens.cache_write_1h
         counts = (tokens.input, tokens.cache_read, written, tokens.output)
@@ -112,7 +113,7 @@ def token_counts(tokens: Tokens) -> tuple[int, int, int, int] | None:
 
 
 def checked_amount(amount: Decimal, error: type[BudgetError], name: str) -> Decimal:
-    """`amount` where it is money, else `error`, which names it."""
+    """Return `amount`. Raises `error`, with `name` in its message, if it is not a valid amount of money."""
     if not isinstance(amount, Decimal):
         raise error(f"{name} must be a Decimal in USD, not {type(amount).__name__}")
     try:

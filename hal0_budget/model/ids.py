@@ -1,4 +1,4 @@
-"""The ids that may reach the file system, and the request ids that this program makes."""
+"""Rules for ids that become names of files, and the request ids of voids."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 def is_id(text: str) -> bool:
-    """Whether `text` is an id of an agent, a persona or a hold."""
+    """Return whether `text` is a valid id of an agent, a persona or a hold."""
     return re.fullmatch(_ID, text) is not None
 
 
 def checked_id(kind: str, text: str) -> str:
-    """`text` where it is an id, else InvalidId; `kind` says what it names.
+    """Return `text`. Raises InvalidId, with `kind` in its message, if it is not a valid id.
 
-    Ids are ASCII and cannot hold a separator, so that no id leaves its folder.
+    Ids are ASCII and contain no path separator, so that no id leads out of its folder.
     """
     if not isinstance(text, str) or not is_id(text):
         raise InvalidId(
@@ -29,5 +29,5 @@ def checked_id(kind: str, text: str) -> str:
 
 
 def void_id(request_id: str) -> str:
-    """The request id of the row that takes back the one with `request_id`."""
+    """Return the request id of the row that voids the row with `request_id`."""
     return f"void:{request_id}"

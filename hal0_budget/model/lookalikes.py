@@ -1,6 +1,6 @@
-"""Keys and tables of a persona file that look like a cap but cap nothing: misspelt, or in the wrong place.
+"""Finds keys and tables of a persona file that look like a cap but have no effect: misspelt or misplaced.
 
-A cap that cannot work is no cap: every command warns of it, and `check` ends in 10 at least.
+Every command warns about them, and the exit code of `check` is at least 10.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from hal0_budget.model.cap_words import (
 Path = tuple[str, ...]
 _BUDGET: Final[Path] = ("persona", "budget")
 
-# A file may hold a hundred thousand such keys; the first few make the point.
+# A file may have a hundred thousand such keys; naming the first few is enough.
 _MOST_WARNINGS = 20
-# Unknown keys of the budget that are compared with ours, which takes some 0.1 ms each.
+# At most this many unknown keys of the budget are compared with the known keys (about 0.1 ms each).
 _MOST_COMPARED = 100
-# As much of a key, and as many keys of a path, as are shown.
+# Longest shown part of a key, in characters, and most keys of a path that are shown.
 _SHOWN = 64
 _SHOWN_KEYS = 6
 
 
 class Lookalike(NamedTuple):
-    """A key or a table that caps nothing: its path from the top of the file, and the key that was meant."""
+    """A key or a table that has no effect: its path from the top of the file, and the key that was meant."""
 
     path: Path
     is_table: bool = False
     meant: str | None = None
 
     def sentence(self) -> str:
-        """What is wrong, where, and what to write instead."""
+        """Return a sentence: what is wrong, where, and what to write instead."""
         if self.is_table:
             name = f"[{_dotted(self.path)}]" if self.path else "the top of the file"
             return f"{name} holds keys of a budget and caps nothing; did you mean [persona.budget]?"
@@ -54,7 +54,7 @@ class Lookalike(NamedTuple):
 
 
 def warnings_of(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """A sentence for each key and table of a parsed persona file that looks like a cap and is none.
+    """Return a sentence for each key and table of a parsed persona file that looks like a cap but is not one.
 
     The first 20 are named. `persona.budget` must be a table or missing.
     """
@@ -72,7 +72,7 @@ def warnings_of(document: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _lookalikes(document: Mapping[str, Any]) -> Iterator[Lookalike]:
-    """Without recursion: a file may nest deep."""
+    """Yield the lookalikes of a document. Does not recurse, because a file may be nested deeply."""
     waiting: list[tuple[Path, object]] = [((), document)]
     while waiting:
         path, value = waiting.pop()
@@ -85,7 +85,7 @@ def _lookalikes(document: Mapping[str, Any]) -> Iterator[Lookalike]:
 
 
 def _in_budget(table: Mapping[str, Any], inner: list[tuple[Path, object]]) -> Iterator[Lookalike]:
-    """What looks like a cap in the budget table; tables to look into are added to `inner`."""
+    """Yield the lookalikes in the budget table; adds the tables to search next to `inner`."""
     for key, value in islice(((k, v) for k, v in table.items() if k not in KEYS), _MOST_COMPARED):
         path = (*_BUDGET, key)
         if _is_table(value):
@@ -100,7 +100,7 @@ def _in_budget(table: Mapping[str, Any], inner: list[tuple[Path, object]]) -> It
 
 
 def _in_other(path: Path, table: Mapping[str, Any], inner: list[tuple[Path, object]]) -> Iterator[Lookalike]:
-    """The same for any other table."""
+    """Yield the lookalikes in any other table; adds the tables to search next to `inner`."""
     if any(key in table for key in KEYS):
         yield Lookalike(path, is_table=True)
     in_budget = path[:2] == _BUDGET
@@ -119,7 +119,7 @@ def _in_other(path: Path, table: Mapping[str, Any], inner: list[tuple[Path, obje
 
 
 def _is_table(value: object) -> bool:
-    """Whether a value is a table, or a list with tables in it."""
+    """Return whether a value is a table, or a list that contains tables or lists."""
     if isinstance(value, list):
         return any(isinstance(item, (Mapping, list)) for item in value)
     return isinstance(value, Mapping)

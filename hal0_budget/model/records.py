@@ -1,4 +1,4 @@
-"""The records of the ledger and of the journal of holds, and the lines that they are written as."""
+"""The records of the ledger and of the journal of holds, and how each is written as a line."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ MORE_COUNTS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "outpu
 Outcome = Literal["settled", "released", "expired"]
 OnExpiry = Literal["book", "release"]
 
-# What `json.dumps` does to a text, without looking what it is first.
+# The same as `json.dumps` for a text, without its checks of the type.
 _quoted = json.encoder.encode_basestring_ascii
 
 
 class Row(NamedTuple):
-    """One charge: when (aware, UTC), whose, what was called, USD, and the provider's id of it.
+    """One charge: its time (aware, UTC), the persona, what was called, USD, and the provider's request id.
 
-    `cost_source` says how the cost is known where it was not simply told: `reported` by the
-    provider's reply, `priced` from its tokens, `estimated`, or `unconfirmed` for a hold that expired.
-    `hold_id` is the hold that the row settles. `voids` is the request id of the row that this one takes
-    back, and `reason` why. `price` says what the tokens were priced at, and by whom.
+    `cost_source` is `reported` by the provider's response, `priced` from its tokens, `estimated`, or
+    `unconfirmed` for an expired hold; None if the caller stated the cost. `hold_id` is the hold that the row
+    settles. `voids` is the request id of the row that this row voids, and `reason` says why. `price` says at
+    which rates the tokens were priced, and where the rates come from.
     """
 
     ts: datetime
@@ -45,7 +45,7 @@ class Row(NamedTuple):
     output_tokens: int | None = None
 
     def line(self) -> bytes:
-        """The row as it stands in the ledger: ASCII, exact, one line with its newline."""
+        """Return the row as a line of the ledger: ASCII, exact, with its newline."""
         text = [_quoted(part) for part in (self.persona_id, self.surface, self.model, self.request_id)]
         more = "".join(
             f',"{key}":{json.dumps(value)}'
@@ -60,10 +60,10 @@ class Row(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """An estimate set aside: USD, from `ts` until it is settled or `expires` (aware, UTC).
+    """An estimate in USD that counts against the caps from `ts` until it is settled or `expires` (aware UTC).
 
-    When its time is up it is booked as an unconfirmed row, or given back, as `on_expiry` says. `ledger_size`
-    is the size of the ledger in bytes when the hold was opened: only a row behind it settles the hold.
+    When it expires it is booked as an unconfirmed row, or released, as `on_expiry` says. `ledger_size` is the
+    size of the ledger in bytes when the hold was opened: only a row after that byte settles the hold.
     """
 
     hold_id: str
@@ -76,7 +76,7 @@ class Hold(NamedTuple):
     ledger_size: int = 0
 
     def body(self) -> bytes:
-        """The hold as its line has it, up to the checksum."""
+        """Return the line of the hold up to its checksum."""
         return (
             f'{{"hold":{json.dumps(self.hold_id)},"usd":{plain(self.usd)}'
             f',"ts":"{_time_text(self.ts)}","expires":"{_time_text(self.expires)}"'
@@ -86,14 +86,14 @@ class Hold(NamedTuple):
 
 
 class Closing(NamedTuple):
-    """The end of a hold: how it ended, and the request id of the row that it became, if any."""
+    """The resolution of a hold: how it ended, and the request id of the row that settled it, if any."""
 
     hold_id: str
     how: Outcome
     request_id: str | None = None
 
     def body(self) -> bytes:
-        """The resolution as its line has it, up to the checksum."""
+        """Return the line of the resolution up to its checksum."""
         return (
             f'{{"closed":{json.dumps(self.hold_id)},"how":"{self.how}"'
             f',"request_id":{json.dumps(self.request_id)}'

@@ -1,4 +1,4 @@
-"""What the questions to an account answer with: plain records, amounts in USD, times aware UTC."""
+"""The results of an account's methods: immutable records, amounts in USD, times aware UTC."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hal0_budget.model.windows import Window
 
 class WindowState(NamedTuple):
     """One window: its cap and what remains of it (None without a cap), USD spent and held (None
-    for the per-call cap), and when it starts afresh (None where it never does).
+    for the per-call cap), and when it resets (None if it never does).
     """
 
     window: Window
@@ -27,9 +27,9 @@ class WindowState(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """A persona's caps, what is used of them, and what is wrong with its files.
+    """A persona's caps, how much of them is used, and what is wrong with its files.
 
-    `unconfirmed` is the part of the lifetime's spending that expired holds were booked at.
+    `unconfirmed` is the part of the lifetime spending that comes from expired holds.
     """
 
     persona: str
@@ -40,34 +40,34 @@ class Statement(NamedTuple):
     warnings: tuple[str, ...]
 
     def of(self, window: Window) -> WindowState:
-        """The state of one window; every window but the per-call cap always has one."""
+        """Return the state of one window. Only the per-call window may be missing, if it has no cap."""
         return next(state for state in self.windows if state.window == window)
 
 
 class Decision(NamedTuple):
-    """The answer to a check: the verdict and the statement that it was reached on."""
+    """The result of a check: the verdict, and the statement that it is based on."""
 
     verdict: Verdict
     statement: Statement
 
     @property
     def resets_at(self) -> datetime | None:
-        """When the window that binds starts afresh."""
+        """When the window whose cap gave the verdict resets; None if there is none."""
         return self.statement.of(self.verdict.window).resets_at if self.verdict.window else None
 
 
 class Reservation(NamedTuple):
-    """The answer to a reserve: the decision, and the hold where it was granted."""
+    """The result of a reserve: the decision, and the hold if it was opened."""
 
     decision: Decision
     hold: Hold | None
 
 
 class Receipt(NamedTuple):
-    """A charge that is on the disk: its row, and whether it was on record already.
+    """A charge that is on the disk: its row, and whether it was already recorded before this call.
 
-    `overrun` is how much more it cost than its hold had set aside, in USD. `problem` says why the hold that
-    it names could not be settled.
+    `overrun` is how much more it cost than its hold, in USD. `problem` says why the hold that the charge
+    names could not be settled.
     """
 
     row: Row
@@ -77,9 +77,9 @@ class Receipt(NamedTuple):
 
 
 class Revision(NamedTuple):
-    """A change of a budget: each changed key with its value before and after, None where it is not
-    set and "invalid" where it was set to what no budget can hold; the budget that it made, and the
-    statement under it, None where the ledger is damaged.
+    """A change of a budget: each changed key with its value before and after (None if not set,
+    "invalid" if the old value was not valid), the new budget, and the statement under it, which is
+    None if the ledger is damaged.
     """
 
     changes: Mapping[str, tuple[object, object]]

@@ -1,4 +1,4 @@
-"""What calls add up to: what reports are made from."""
+"""Sums of calls, from which reports are made."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from hal0_budget.model.money import EXACT, ZERO
 
-# The source of a cost that was simply told, as by `charge --cost`.
+# The source of a cost that the caller stated with `charge --cost`; reports print this word.
 TOLD = "told"
 
 
 class TokenCounts(NamedTuple):
-    """Counts of tokens, as the rows have them."""
+    """The four counts of tokens that a row may have."""
 
     input: int = 0
     cache_read: int = 0
@@ -25,7 +25,7 @@ NO_TOKENS = TokenCounts()
 
 
 class Sum(NamedTuple):
-    """USD, less what was voided; calls, which voids are not; voids; and the calls' tokens."""
+    """USD after voids; the number of calls (without voids) and of voids; and the tokens of the calls."""
 
     usd: Decimal = ZERO
     calls: int = 0
@@ -34,12 +34,12 @@ class Sum(NamedTuple):
 
 
 Names = tuple[str, str, str]
-# By surface, model and source; then by time.
+# By surface, model and source, then by time.
 Sums = dict[Names, dict[str, Sum]]
 
 
 def total_of(sums: Iterable[Sum]) -> Sum:
-    """All of them together."""
+    """Return the sum of sums."""
     columns = tuple(zip(*sums, strict=True))
     if not columns:
         return Sum()
@@ -57,5 +57,5 @@ def merge(into: Sums, more: Sums) -> None:
 
 
 def total_tokens(counts: Iterable[tuple[int, ...]]) -> TokenCounts:
-    """The counts of several calls together, each in the order of `TokenCounts`."""
+    """Return the sum of the counts of several calls, each in the order of `TokenCounts`."""
     return TokenCounts(*map(sum, zip(*counts, strict=True)))

@@ -1,4 +1,4 @@
-"""The tokens of one call, counted once each however a provider counts them."""
+"""The tokens of one call. Each token is in exactly one count, however the provider counts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class Tokens(NamedTuple):
-    """Tokens of a call by what they cost: none is in two of the counts.
+    """Tokens of a call by price category: no token is in two counts.
 
-    `input` leaves out what was read from a cache or written to one; `cache_write_1h` is what was
-    written to a cache that lasts an hour; `output` includes reasoning.
+    `input` excludes tokens that were read from or written to a cache. `cache_write_1h` are tokens
+    written to a cache that lasts an hour. `output` includes reasoning.
     """
 
     input: int = 0
@@ -20,5 +20,5 @@ class Tokens(NamedTuple):
 
     @property
     def prompt(self) -> int:
-        """All tokens that were sent: what long-context prices go by."""
+        """All tokens that were sent; long-context prices depend on this number."""
         return self.input + self.cache_read + self.cache_write + self.cache_write_1h

@@ -1,9 +1,10 @@
 """The verdict: may this call be made? Pure: no I/O, no clock, no state.
 
-Rules: caps are tried per call, hour, day, week, month, lifetime. A cap is breached if the
-estimate is more than what remains; exactly fitting is allowed. Without an estimate a cap is
-breached when nothing remains; an estimate of 0 is a free call and breaches nothing. A breach
-blocks under `hard_cap` and warns without it; `warn_at` and raised warnings warn.
+Rules: caps are checked in the order per call, hour, day, week, month, lifetime. A cap is breached
+if the estimate is more than what remains; an exact fit is allowed. Without an estimate a cap is
+breached if nothing remains; an estimate of 0 is a free call and breaches nothing. A breach
+blocks with `hard_cap` and warns without it. Reaching `warn_at` warns, and so does a warning
+about the persona's files.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ Level = Literal["allow", "warn", "block"]
 
 
 class Usage(NamedTuple):
-    """What is used of a budget: USD spent in each window, and USD held by open holds."""
+    """How much of a budget is used: USD spent in each window, and USD in open holds."""
 
     spent: Mapping[Window, Decimal]
     held: Decimal = ZERO
 
     def of(self, window: Window) -> Decimal:
-        """Spent and held together in `window`; nothing is ever spent of a per-call cap."""
+        """Return spent plus held in `window`, in USD; always 0 for the per-call cap."""
         return ZERO if window == "per_call" else add(self.spent[window], self.held)
 
 
@@ -40,7 +41,7 @@ class Scope(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A cap that is breached, or whose `warn_at` is reached, and the sentence that says so."""
+    """A cap that is breached, or whose `warn_at` is reached, with a sentence for people."""
 
     scope: str
     window: Window
@@ -48,7 +49,7 @@ class Finding(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """A cap as it stands: the most USD that still fit, and the least that reach `warn_at`, if any."""
+    """A cap now: the most USD that still fit, and the least USD that reach `warn_at` (None if not set)."""
 
     window: Window
     cap: Decimal
@@ -56,16 +57,16 @@ class Limit(NamedTuple):
     warns: Decimal | None
 
     def is_breached(self, estimate: Decimal | None) -> bool:
-        """Whether a call of `estimate` USD does not fit; without one: whether nothing is left."""
+        """Return whether a call of `estimate` USD does not fit; for None, whether nothing is left."""
         return self.fits == 0 if estimate is None else estimate > self.fits
 
     def is_near(self, estimate: Decimal | None) -> bool:
-        """Whether a call of `estimate` USD reaches `warn_at`; without one: whether it is reached."""
+        """Return whether a call of `estimate` USD reaches `warn_at`; for None, whether it is reached now."""
         return self.warns is not None and (estimate or ZERO) >= self.warns
 
 
 class Verdict(NamedTuple):
-    """Allow, warn or block; why (None where nothing binds); and every cap that is breached."""
+    """Allow, warn or block; the reason and the window that gave it, if any; and every breached cap."""
 
     level: Level
     reason: str | None
@@ -76,7 +77,7 @@ class Verdict(NamedTuple):
 def decide(chain: Sequence[Scope], estimate: Decimal | None) -> Verdict:
     """Judge a call that is expected to cost `estimate` USD against every scope of the chain.
 
-    `estimate` is None where the question is only whether anything is left.
+    With an `estimate` of None, judge whether anything is left.
     """
     hard = [breach for scope in chain if scope.budget.hard_cap for breach in _breaches(scope, estimate)]
     soft = [breach for scope in chain if not scope.budget.hard_cap for breach in _breaches(scope, estimate)]
@@ -93,15 +94,15 @@ def decide(chain: Sequence[Scope], estimate: Decimal | None) -> Verdict:
 
 
 def remaining(cap: Decimal, used: Decimal) -> Decimal:
-    """What is left of a cap before the call in question, in USD: never below 0, nor above the cap.
+    """Return what is left of a cap, in USD: from 0 to the cap.
 
-    Voids of what was never charged make `used` negative; they are no credit.
+    Voids of charges that were never recorded make `used` negative; they do not raise the cap.
     """
     return max(ZERO, subtract(cap, max(ZERO, used)))
 
 
 def limits(budget: Budget, usage: Usage) -> list[Limit]:
-    """What the caps of `budget` leave, in the order in which they are tried."""
+    """Return the limits of `budget` after `usage`, in the order in which they are checked."""
     found = []
     for window in WINDOWS:
         cap = budget.caps.get(window)

@@ -1,8 +1,8 @@
-"""The windows a cap can stand on: the only code that knows what "today" is.
+"""The windows of caps; the only code that knows what "today" is.
 
-A window is the half-open UTC interval that holds *now*: hour, day, ISO week (from Monday),
+A window is the half-open UTC interval that contains *now*: hour, day, ISO week (from Monday),
 calendar month, lifetime. A row from the future counts as now, so that a clock that steps back
-cannot reopen a budget; what is spent in a window is therefore all that was spent since its start.
+cannot reopen a budget. The spending in a window is therefore everything since its start.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ WINDOWS: Final[tuple[Window, ...]] = ("per_call", *SPEND_WINDOWS)
 
 
 def label(window: Window) -> str:
-    """The window as messages and tables name it."""
+    """Return the name of the window in messages and tables."""
     return window.replace("_", "-")
 
 
 def window_start(window: Window, now: datetime) -> datetime:
-    """The first instant of the window that holds `now` (aware, any offset), in UTC."""
+    """Return the first instant of the window that contains `now` (aware, any offset), in UTC."""
     return _start(window, _hour(now))
 
 
 def window_end(window: Window, now: datetime) -> datetime | None:
-    """The first instant after the window that holds `now`, in UTC; None where it never ends."""
+    """Return the first instant after the window that contains `now`, in UTC; None if it never ends."""
     return _end(window, _hour(now))
 
 
@@ -36,7 +36,7 @@ def _hour(now: datetime) -> datetime:
     return now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-# No window is shorter than an hour, and within one the same bounds are asked for again and again.
+# No window is shorter than an hour, and within an hour the same bounds are needed many times.
 @functools.lru_cache(maxsize=64)
 def _start(window: Window, hour: datetime) -> datetime:
     day = hour.replace(hour=0)

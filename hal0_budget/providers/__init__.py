@@ -1,1 +1,1 @@
-"""What a call costs: replies of providers, and prices."""
+"""What a call costs: responses of providers, and price lists."""

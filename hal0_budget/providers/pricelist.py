@@ -1,7 +1,7 @@
-"""Where prices come from: a document that a file holds, or the data that genai-prices bundles.
+"""Sources of prices: a price list in a file, or the data in the package genai-prices.
 
-Nothing here reaches for the network. A model whose price is missing, negative or no number, or that
-costs by something this program does not know, is a model without a price.
+Nothing here uses the network. A price that is missing, negative or not a number counts as unknown, and
+so does the price of a model with a condition that this program does not know.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hal0_budget.stores.files.source import read_source
 _LONGEST = 64 * 1024 * 1024
 _MOST_TOKENS = 10**15
 
-# The names that OpenRouter's /models document and LiteLLM's price document have for our rates.
+# The keys for our rates in OpenRouter's /models, in LiteLLM's price list, and in genai-prices (_GENAI).
 _OPENROUTER = {
     "input": "prompt",
     "output": "completion",
@@ -32,7 +32,7 @@ _OPENROUTER = {
     "cache_write_1h": "input_cache_write_1h",
     "request": "request",
 }
-# Prices of what a reply's tokens do not tell; they are conditions of nothing.
+# Other keys that are prices. They do not make an override conditional.
 _OPENROUTER_MORE = (
     "internal_reasoning", "web_search", "discount", "image", "image_token", "image_output",
     "audio", "audio_output", "input_audio_cache",
@@ -57,19 +57,20 @@ _GENAI = {
 
 
 class PriceList(Protocol):
-    """Where the price of a model can be looked up."""
+    """A source of prices."""
 
     def price_of(self, model: str, tier: str | None, at: datetime) -> Price:
-        """The price of a model in a service tier (None: the standard one) at a time.
+        """Return the price of a model in a service tier (None: the standard tier) at a time.
 
         Raises PriceUnknown.
         """
 
 
 def price_list(document: Path | None) -> PriceList:
-    """The prices that a document holds; without one, those that genai-prices bundles.
+    """Return the prices in the file `document`, or, for None, those of genai-prices.
 
-    Raises UsageError where there is neither; PriceUnknown where the document holds no prices.
+    Raises UsageError if the file cannot be read or genai-prices is not installed; PriceUnknown if the
+    file is not a price list.
     """
     return _Bundled() if document is None else _from_document(document)
 
@@ -79,9 +80,9 @@ def _from_document(path: Path) -> PriceList:
     try:
         if len(data) > _LONGEST:
             raise ValueError("too long")
-        found = json.loads(data, parse_float=Decimal, parse_int=Decimal, object_pairs_hook=_said_once)
+        found = json.loads(data, parse_float=Decimal, parse_int=Decimal, object_pairs_hook=_without_conflicts)
     except (ValueError, ArithmeticError, RecursionError):
-        raise PriceUnknown(f"{path}: no JSON of prices", path=str(path)) from None
+        raise PriceUnknown(f"{path}: not a JSON price list", path=str(path)) from None
     if isinstance(found, dict) and isinstance(found.get("data"), list):
         return _OpenRouter(path, found["data"])
     if isinstance(found, dict) and any(
@@ -89,22 +90,23 @@ def _from_document(path: Path) -> PriceList:
     ):
         return _LiteLLM(path, found)
     raise PriceUnknown(
-        f"{path}: neither OpenRouter's /models nor LiteLLM's model_prices_and_context_window.json",
+        f"{path}: not a price list: neither OpenRouter's /models "
+        "nor LiteLLM's model_prices_and_context_window.json",
         path=str(path),
     )
 
 
 class _OpenRouter:
-    """The document that OpenRouter answers /models with: texts of USD a token."""
+    """A saved response of OpenRouter's /models: texts of USD per token."""
 
     def __init__(self, path: Path, models: list[Any]) -> None:
         self._path = path
         self._models = [model for model in models if isinstance(model, dict)]
 
     def price_of(self, model: str, tier: str | None, at: datetime) -> Price:
-        """As PriceList has it; `at` is when the document was saved, whatever it is."""
+        """See `PriceList`. `at` is ignored: the prices are those of the time when the file was saved."""
         del at
-        # Variants, such as a free one, share a slug.
+        # Variants of a model, such as a free one, share a slug.
         found = [entry for entry in self._models if entry.get("id") == model]
         found = found or [entry for entry in self._models if entry.get("canonical_slug") == model]
         try:
@@ -121,26 +123,28 @@ class _OpenRouter:
                 raise ValueError("a condition that is not known")
         long = []
         for least in sorted({_whole(override["min_prompt_tokens"]) for override in overrides}, reverse=True):
-            # Of all that apply, the later one holds for each key that it has.
+            # If several overrides apply, the last one that has a key counts.
             applied = [override for override in overrides if override["min_prompt_tokens"] <= least]
-            told = {key: usd for override in applied for key, usd in override.items()}
-            long.append((least - 1, _openrouter_rates({**pricing, **told})))
+            merged = {key: usd for override in applied for key, usd in override.items()}
+            long.append((least - 1, _openrouter_rates({**pricing, **merged})))
         return Price(model, _origin(self._path), _openrouter_rates(pricing), tuple(long))
 
 
 def _openrouter_rates(pricing: Mapping[str, Any]) -> Rates:
-    return _dearer(_both(_rates(pricing, _OPENROUTER)), _usd(pricing.get("internal_reasoning")))
+    return _with_reasoning(
+        _with_output(_rates(pricing, _OPENROUTER)), _usd(pricing.get("internal_reasoning"))
+    )
 
 
 class _LiteLLM:
-    """LiteLLM's model_prices_and_context_window.json: numbers of USD a token."""
+    """LiteLLM's model_prices_and_context_window.json: numbers of USD per token."""
 
     def __init__(self, path: Path, models: Mapping[str, Any]) -> None:
         self._path = path
         self._models = models
 
     def price_of(self, model: str, tier: str | None, at: datetime) -> Price:
-        """As PriceList has it; `at` is when the document was saved, whatever it is."""
+        """See `PriceList`. `at` is ignored: the prices are those of the time when the file was saved."""
         del at
         entry = self._models.get(model) or self._models.get(f"openrouter/{model}")
         try:
@@ -157,38 +161,40 @@ class _LiteLLM:
         sizes = {int(found[1]) for key in entry if (found := above.match(key))}
         long = []
         for size in sorted(sizes, reverse=True):
-            told = {
+            above_size = {
                 names[kind]: entry[key]
                 for kind, name in _LITELLM.items()
                 if (key := f"{name}_above_{size}k_tokens{tier}") in entry
             }
-            if names["input"] not in told:
+            if names["input"] not in above_size:
                 raise ValueError("no price")
-            long.append((size * 1000, _litellm_rates({**entry, **told}, names)))
+            long.append((size * 1000, _litellm_rates({**entry, **above_size}, names)))
         return Price(model, _origin(self._path), _litellm_rates(entry, names), tuple(long))
 
 
 def _litellm_rates(entry: Mapping[str, Any], names: Mapping[str, str]) -> Rates:
-    return _dearer(_both(_rates(entry, names)), _usd(entry.get("output_cost_per_reasoning_token")))
+    return _with_reasoning(
+        _with_output(_rates(entry, names)), _usd(entry.get("output_cost_per_reasoning_token"))
+    )
 
 
 class _Bundled:
-    """The prices that the package genai-prices brings along."""
+    """The prices in the package genai-prices."""
 
     def __init__(self) -> None:
         try:
-            # Slow to import, and an extra.
+            # Slow to import, and optional.
             import genai_prices
         except ImportError:
             raise UsageError(
                 "no prices are installed: pip install 'hal0-budget[prices]', "
-                "or name a document with --prices FILE"
+                "or give a price list with --prices FILE"
             ) from None
         self._package = genai_prices
         self._origin = f"genai-prices {genai_prices.__version__}"
 
     def price_of(self, model: str, tier: str | None, at: datetime) -> Price:
-        """As PriceList has it. `PROVIDER/MODEL` is OpenRouter's, else that provider's."""
+        """See `PriceList`. `PROVIDER/MODEL` is OpenRouter's name, or else MODEL of that provider."""
         provider, _, name = model.rpartition("/")
         places = [("openrouter", model), (provider, name)] if provider else [(None, model)]
         for provider_id, reference in places:
@@ -202,33 +208,33 @@ class _Bundled:
                 )
             except LookupError:
                 continue
-            # What does not know a tier answers with the standard price.
+            # The package returns the standard price for a tier that it does not know.
             if tier is None or found.model_price != found.model.get_prices(at):
                 return self._price(model, found.model_price)
         raise _unknown(model, tier, self._origin)
 
     def _price(self, model: str, prices: Any) -> Price:
-        told = {kind: getattr(prices, key) for kind, key in _GENAI.items()}
-        starts = {tier.start for price in told.values() for tier in getattr(price, "tiers", ())}
+        found = {kind: getattr(prices, key) for kind, key in _GENAI.items()}
+        starts = {tier.start for price in found.values() for tier in getattr(price, "tiers", ())}
         try:
-            rates = _genai_rates(told, 0)
-            long = [(start, _genai_rates(told, start + 1)) for start in sorted(starts, reverse=True)]
+            rates = _genai_rates(found, 0)
+            long = [(start, _genai_rates(found, start + 1)) for start in sorted(starts, reverse=True)]
         except (KeyError, TypeError, ValueError):
             raise _unknown(model, None, self._origin) from None
         return Price(model, self._origin, rates, tuple(long))
 
 
-def _genai_rates(told: Mapping[str, Any], prompt: int) -> Rates:
+def _genai_rates(found: Mapping[str, Any], prompt: int) -> Rates:
     rates = {}
-    for kind, price in told.items():
+    for kind, price in found.items():
         tiers = [tier for tier in getattr(price, "tiers", ()) if prompt > tier.start]
         usd = tiers[-1].price if tiers else getattr(price, "base", price)
         rates[kind] = None if usd is None else usd.scaleb(-3 if kind == "request" else -6, EXACT)
-    return _dearer(_rates(rates, {kind: kind for kind in rates}), rates["reasoning"])
+    return _with_reasoning(_rates(rates, {kind: kind for kind in rates}), rates["reasoning"])
 
 
 def _rates(found: Mapping[str, Any], names: Mapping[str, str]) -> Rates:
-    """The rates that `found` has under `names`. Raises ValueError, KeyError for what is no price."""
+    """Return the rates that `found` has under `names`. Raises ValueError, KeyError for an invalid price."""
     usd = {kind: _usd(found.get(name)) for kind, name in names.items()}
     if usd["input"] is None:
         raise ValueError("no price")
@@ -242,15 +248,15 @@ def _rates(found: Mapping[str, Any], names: Mapping[str, str]) -> Rates:
     )
 
 
-def _dearer(rates: Rates, reasoning: Decimal | None) -> Rates:
-    """The rates where reasoning, which is a part of the output, may have a price of its own."""
+def _with_reasoning(rates: Rates, reasoning: Decimal | None) -> Rates:
+    """Return the rates with the higher of the prices of output and of reasoning, which is part of it."""
     if rates.output is None or reasoning is None:
         return rates
     return rates._replace(output=max(rates.output, reasoning))
 
 
-def _both(rates: Rates) -> Rates:
-    """The rates where input and output have one. Raises ValueError."""
+def _with_output(rates: Rates) -> Rates:
+    """Return the rates. Raises ValueError if output has none."""
     if rates.output is None:
         raise ValueError("no price")
     return rates
@@ -263,7 +269,7 @@ def _whole(value: object) -> int:
 
 
 def _origin(path: Path) -> str:
-    """The name of a document, as a row can hold it."""
+    """Return the name of a file as text that a row can hold."""
     return os.fsencode(path.name).decode(errors="replace")
 
 
@@ -277,8 +283,8 @@ def _usd(value: object) -> Decimal | None:
     return checked_usd(value)
 
 
-def _said_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object in which a key that was said twice, and not alike, says nothing."""
+def _without_conflicts(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object in which duplicate keys with different values are None."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         found[key] = value if found.get(key, value) == value else None
@@ -287,4 +293,4 @@ def _said_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _unknown(model: str, tier: str | None, origin: str) -> PriceUnknown:
     what = model if tier is None else f"{model} in service tier {tier}"
-    return PriceUnknown(f"{origin}: no price of {what}", model=model, prices=origin)
+    return PriceUnknown(f"{origin}: no price for {what}", model=model, prices=origin)

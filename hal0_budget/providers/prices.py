@@ -1,6 +1,6 @@
-"""What tokens cost: the rates of a model, and the exact cost of a call at them. Pure.
+"""The rates of a model, and the exact cost of a call at these rates. Pure.
 
-A price that is not known is never zero: what cannot be priced raises PriceUnknown.
+An unknown price never counts as zero: a call that cannot be priced raises PriceUnknown.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from hal0_budget.model.tokens import Tokens
 
 
 class Rates(NamedTuple):
-    """USD a token by kind, and USD a request; None is not known.
+    """USD per token by kind, and USD per request; None means unknown.
 
-    Where a cache's price is not known, reading it costs what input costs: the discount that nobody
-    stated is none.
+    If the price of cache reads is unknown, they cost the same as input: a discount that is not stated
+    does not count.
     """
 
     input: Decimal
@@ -29,8 +29,8 @@ class Rates(NamedTuple):
 
 
 class Price(NamedTuple):
-    """The rates of a model, by `origin`; those of `long` replace them where a prompt has more tokens
-    than each says, the longest first.
+    """The rates of a model, and their `origin`. `long` has pairs of a number of tokens and the rates for
+    longer prompts, the largest number first.
     """
 
     model: str
@@ -39,22 +39,22 @@ class Price(NamedTuple):
     long: tuple[tuple[int, Rates], ...] = ()
 
     def at(self, prompt: int) -> Rates:
-        """The rates of a call that sends `prompt` tokens: all of its tokens cost the same."""
+        """Return the rates of a call that sends `prompt` tokens; they apply to all of its tokens."""
         return next((rates for above, rates in self.long if prompt > above), self.rates)
 
     def cost(self, tokens: Tokens) -> Decimal:
-        """USD that the tokens cost. Raises PriceUnknown."""
+        """Return the cost of the tokens in USD. Raises PriceUnknown."""
         rates = self.at(tokens.prompt)
         parts = [multiply(Decimal(count), usd) for _, count, usd in self._parts(tokens)]
         try:
             return checked_usd(EXACT.normalize(total([rates.request, *parts])))
         except ValueError as error:
-            raise PriceUnknown(f"{self.origin}: what {self.model} costs is {error}") from None
+            raise PriceUnknown(f"{self.origin}: the cost of {self.model} is {error}") from None
 
     def most_output(self, tokens: Tokens, left: Decimal) -> int | None:
-        """The most output tokens that fit `left` USD after what else is in `tokens`.
+        """Return how many output tokens `left` USD pay for, after the other tokens in `tokens`.
 
-        None where output is free; 0 where it has no price, as that of embeddings. Raises PriceUnknown.
+        None if output is free; 0 if it has no price, as for embeddings. Raises PriceUnknown.
         """
         rate = self.at(tokens.prompt).output
         rest = subtract(left, self.cost(tokens._replace(output=0)))
@@ -63,7 +63,7 @@ class Price(NamedTuple):
         return int(EXACT.divide_int(rest, rate)) if rate else None
 
     def told(self, tokens: Tokens) -> str:
-        """What the tokens were priced at, and by whom: `input 3, output 15 USD/Mtok; ORIGIN`."""
+        """Return the rates that apply to the tokens, as text: `input 3, output 15 USD/Mtok; ORIGIN`."""
         parts = [f"{kind} {plain(_per_million(usd))}" for kind, _, usd in self._parts(tokens)]
         request = self.at(tokens.prompt).request
         more = f", {plain(request)} USD/request" if request else ""
@@ -88,7 +88,7 @@ class Price(NamedTuple):
         return parts
 
     def _unknown(self, kind: str) -> PriceUnknown:
-        return PriceUnknown(f"{self.origin}: no price of {self.model} for {kind} tokens", model=self.model)
+        return PriceUnknown(f"{self.origin}: no price for {kind} tokens of {self.model}", model=self.model)
 
 
 def _per_million(usd: Decimal) -> Decimal:

@@ -1,9 +1,8 @@
-"""What a provider's reply says of its call: its id, its model, its tokens, its cost.
+"""Reads id, model, tokens and cost from the body of a provider's response.
 
 Knows the bodies of OpenRouter, OpenAI (chat and responses), Anthropic (messages), Gemini and xAI, and
-what proxies make of them. Reads numbers as they stand and guesses none: counts that contradict each
-other leave the reply without a price. Where providers count cached tokens differently, `Tokens` has
-each once.
+what proxies make of them. Guesses no number: a response whose counts contradict each other has no
+price. Providers count cached tokens differently; in `Tokens` each token is in one count.
 """
 
 from __future__ import annotations
@@ -19,27 +18,27 @@ from hal0_budget.model.tokens import Tokens
 _MOST_TOKENS = 10**15
 _LONGEST_MESSAGE = 500
 
-# What providers call the tier that costs what a model's price says.
+# Names of the service tier with the model's normal price, and of regions that do not change the price.
 _STANDARD = ("default", "standard", "on_demand")
 _ANYWHERE = (None, "global", "not_available")
 
-# What an answer stands in.
+# Keys whose value is the answer of the model.
 _ANSWERS = ("choices", "output", "content", "candidates")
 
-# Output of the responses shape that costs its tokens alone. Whatever else there is may be billed by the call.
+# Output items of the responses shape that are billed by their tokens only. Others may be billed per call.
 _BILLED_BY_TOKENS = (
     "message", "reasoning", "function_call", "custom_tool_call", "computer_call", "local_shell_call",
     "apply_patch_call", "mcp_call", "mcp_list_tools", "mcp_approval_request", "compaction",
 )  # fmt: skip
 
-_TICKS = 10  # decimal places of a dollar that xAI counts in
+_TICKS = 10  # xAI states costs in units of 10**-10 USD.
 
 
 class Reply(NamedTuple):
-    """What a reply says; None where it does not. The cost is USD, as the provider states it.
+    """What a response states; None if it does not. The cost is in USD.
 
-    `tier` is the service tier where it is not the standard one. `beside` names what is billed
-    beside the tokens, or cannot be told by them. `is_cut` is a stream that ended before its usage.
+    `tier` is the service tier, None for the standard one. `unpriced` names items that are billed outside
+    the token counts, and contradictions in the counts. `is_cut` means a stream that ended before its usage.
     """
 
     request_id: str | None
@@ -47,12 +46,12 @@ class Reply(NamedTuple):
     cost: Decimal | None = None
     tokens: Tokens | None = None
     tier: str | None = None
-    beside: str | None = None
+    unpriced: str | None = None
     is_cut: bool = False
 
 
-def reply_of(body: Mapping[str, Any], apart: Collection[str] = ()) -> Reply:
-    """What the body of a reply says; `apart` is what else is known to be billed beside its tokens.
+def reply_of(body: Mapping[str, Any], unpriced: Collection[str] = ()) -> Reply:
+    """Read the body of a response; `unpriced` names items already known to be billed outside its tokens.
 
     Raises InvalidReply, ProviderError.
     """
@@ -63,52 +62,52 @@ def reply_of(body: Mapping[str, Any], apart: Collection[str] = ()) -> Reply:
         if not any(body.get(key) for key in _ANSWERS):
             refuse_error(body)
         if usage is not None or not any(key in body for key in _ANSWERS):
-            raise InvalidReply("no reply of a provider: it says nothing of usage")
+            raise InvalidReply("not a response of a provider: it has no usage")
         return Reply(request_id, model)
-    besides = [*apart, *billed_apart(body)]
-    cost = _cost(body, usage, besides)
+    items = [*unpriced, *unpriced_items(body)]
+    cost = _cost(body, usage, items)
     try:
-        tokens = (_of_gemini if is_gemini else _counted)(usage, besides)
+        tokens = (_gemini_tokens if is_gemini else _other_tokens)(usage, items)
     except InvalidReply as error:
-        # A cost that is stated holds, whatever the counts beside it are.
+        # A stated cost is valid even if the counts are not.
         tokens = None
-        besides.append(error.message)
-    told = ", ".join(dict.fromkeys(besides))
-    return Reply(request_id, model, cost, tokens, _tier(body, usage), told or None)
+        items.append(error.message)
+    names = ", ".join(dict.fromkeys(items))
+    return Reply(request_id, model, cost, tokens, _tier(body, usage), names or None)
 
 
-def billed_apart(found: Mapping[str, Any]) -> list[str]:
-    """What a body or an event of a stream shows that is billed beside its tokens."""
-    apart = ["grounding" for item in _objects(found, "candidates") if "groundingMetadata" in item]
+def unpriced_items(found: Mapping[str, Any]) -> list[str]:
+    """Return the names of items in a body, or in an event of a stream, that are billed outside its tokens."""
+    unpriced = ["grounding" for item in _objects(found, "candidates") if "groundingMetadata" in item]
     for choice in _objects(found, "choices"):
         for message in (choice.get("message"), choice.get("delta")):
             cited = _objects(message, "annotations") if isinstance(message, dict) else ()
-            apart += ["searches" for item in cited if item.get("type") == "url_citation"]
+            unpriced += ["searches" for item in cited if item.get("type") == "url_citation"]
     items = [*_objects(found, "output"), *_objects({"item": [found.get("item")]}, "item")]
-    apart += [str(item.get("type")) for item in items if item.get("type") not in _BILLED_BY_TOKENS]
-    return apart
+    unpriced += [str(item.get("type")) for item in items if item.get("type") not in _BILLED_BY_TOKENS]
+    return unpriced
 
 
 def refuse_error(body: Mapping[str, Any]) -> None:
-    """Raise ProviderError where a body is an error of the provider's."""
+    """Raise ProviderError if a body is an error of the provider."""
     error = body.get("error")
     if not error:
         return
     message = error.get("message") if isinstance(error, dict) else error
     code = error.get("code") if isinstance(error, dict) else None
     what = f" {code}" if isinstance(code, (str, Decimal)) else ""
-    told = str(message)[:_LONGEST_MESSAGE]
-    raise ProviderError(f"the provider answered with an error{what}, which is no charge: {told}")
+    text = str(message)[:_LONGEST_MESSAGE]
+    raise ProviderError(f"the provider answered with an error{what}, so nothing is charged: {text}")
 
 
 def text_of(found: Mapping[str, Any], *keys: str) -> str | None:
-    """The first of the keys that says something in words; None where none does."""
-    said = (found.get(key) for key in keys)
-    return next((value for value in said if value and isinstance(value, str)), None)
+    """Return the value of the first key that has a non-empty text; None if no key has one."""
+    values = (found.get(key) for key in keys)
+    return next((value for value in values if value and isinstance(value, str)), None)
 
 
 def cost_of(value: object, name: str) -> Decimal | None:
-    """The cost that a reply states, None for null. Raises InvalidReply for what is no cost."""
+    """Return the cost in a value of a response; None for null. Raises InvalidReply if it is not valid."""
     if value is None:
         return None
     try:
@@ -116,28 +115,28 @@ def cost_of(value: object, name: str) -> Decimal | None:
             raise ValueError("not a number")
         return checked_usd(value)
     except ValueError as error:
-        raise InvalidReply(f"{name} is no cost: {error}") from None
+        raise InvalidReply(f"{name} is not a valid cost: {error}") from None
 
 
 def one_cost(first: Decimal | None, second: Decimal | None) -> Decimal | None:
-    """The cost that two places state. Raises InvalidReply where they differ."""
+    """Return the cost that is stated in one or two places. Raises InvalidReply if the two differ."""
     if first is not None and second is not None and first != second:
-        raise InvalidReply(f"the reply states two costs, {plain(first)} and {plain(second)}")
+        raise InvalidReply(f"the response states two costs, {plain(first)} and {plain(second)}")
     return first if second is None else second
 
 
-def _cost(body: Mapping[str, Any], usage: Mapping[str, Any], besides: list[str]) -> Decimal | None:
-    """The cost of the whole call; None where the reply does not state all of it."""
+def _cost(body: Mapping[str, Any], usage: Mapping[str, Any], unpriced: list[str]) -> Decimal | None:
+    """Return the cost of the whole call; None if the response does not state all of it."""
     cost = one_cost(cost_of(usage.get("cost"), "usage.cost"), cost_of(body.get("cost"), "cost"))
     is_byok = usage.get("is_byok") or False
     if not isinstance(is_byok, bool):
         raise InvalidReply("usage.is_byok is neither true nor false")
     if is_byok:
-        # The provider bills the operator's own key for this, beside what the router bills.
+        # The provider bills this to the operator's own key, in addition to the router's bill.
         details = _details(usage, "cost_details")
         upstream = cost_of(details.get("upstream_inference_cost"), "upstream_inference_cost")
         if cost is None or upstream is None:
-            besides.append("the router's own fee")
+            unpriced.append("the router's own fee")
             return None
         return add(cost, upstream)
     if usage.get("cost_in_usd_ticks") is None:
@@ -146,20 +145,20 @@ def _cost(body: Mapping[str, Any], usage: Mapping[str, Any], besides: list[str])
 
 
 def _tier(body: Mapping[str, Any], usage: Mapping[str, Any]) -> str | None:
-    """The service tier; None for the standard one."""
-    told = [text_of(body, "service_tier")]
-    told += [text_of(usage, key) for key in ("service_tier", "serviceTier", "trafficType", "speed")]
-    tiers = {tier.lower() for tier in told if tier} - set(_STANDARD)
+    """Return the service tier; None for the standard one."""
+    found = [text_of(body, "service_tier")]
+    found += [text_of(usage, key) for key in ("service_tier", "serviceTier", "trafficType", "speed")]
+    tiers = {tier.lower() for tier in found if tier} - set(_STANDARD)
     return "+".join(sorted(tiers)) or None
 
 
-def _counted(usage: Mapping[str, Any], besides: list[str]) -> Tokens | None:
-    """The tokens of every shape but Gemini's; what they do not tell goes to `besides`."""
-    besides += _billed_beside(usage)
+def _other_tokens(usage: Mapping[str, Any], unpriced: list[str]) -> Tokens | None:
+    """Return the tokens in every shape but Gemini's; adds to `unpriced` what they do not cover."""
+    unpriced += _unpriced_usage(usage)
     sent_key, output_key = "prompt_tokens", "completion_tokens"
     if usage.get(sent_key) is None:
         sent_key, output_key = "input_tokens", "output_tokens"
-    if usage.get(sent_key) is None or _is_left_out(usage, output_key, "total_tokens"):
+    if usage.get(sent_key) is None or _are_missing(usage, output_key, "total_tokens"):
         return None
     sent, output = _count(usage, sent_key), _count(usage, output_key)
     details = _details(usage, f"{sent_key}_details")
@@ -170,43 +169,43 @@ def _counted(usage: Mapping[str, Any], besides: list[str]) -> Tokens | None:
     write = _first(details, "cache_write_tokens", "cache_creation_tokens")
     write = write or _first(usage, "cache_creation_input_tokens")
     if sent_key == "input_tokens" and usage.get("input_tokens_details") is None:
-        # The messages shape counts what was cached beside the input, not as a part of it.
+        # In the messages shape the input does not include cached tokens.
         sent += read + write
     if usage.get("total_tokens") is not None:
         total = _count(usage, "total_tokens")
         if total == sent + output + reasoning:
             output = total - sent
         elif total != sent + output:
-            besides.append(f"{total} tokens in all, which {sent} and {output} are not")
+            unpriced.append(f"a total of {total} tokens, but {sent} sent and {output} received")
     if reasoning > output:
-        besides.append(f"{reasoning} tokens of reasoning, but {output} of output")
+        unpriced.append(f"{reasoning} reasoning tokens, but {output} output tokens")
     lasting = _details(usage, "cache_creation") or _details(details, "cache_creation_token_details")
     if lasting and sum(_count(lasting, key) for key in lasting) != write:
-        besides.append(f"cache writes that are not {write} in all")
+        unpriced.append(f"cache writes that do not add up to {write}")
     long = min(_count(lasting, "ephemeral_1h_input_tokens"), write)
     return _tokens(sent, read, write - long, long, output)
 
 
-def _billed_beside(usage: Mapping[str, Any]) -> Iterator[str]:
-    """What a usage says was billed beside its tokens, or at another price than the model's."""
+def _unpriced_usage(usage: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the items of a usage that are billed outside its tokens, or not at the model's price."""
     for kind in ("audio", "image", "video"):
         for key in ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"):
             if _count(_details(usage, f"{key}_details"), f"{kind}_tokens"):
                 yield f"{kind} tokens"
     for key in ("num_search_queries", "num_sources_used", "num_server_side_tools_used"):
         if _count(usage, key):
-            yield "tools of the provider's"
+            yield "the provider's tools"
     tools = _details(usage, "server_tool_use")
     if any(_count(tools, key) for key in tools):
-        yield "tools of the provider's"
+        yield "the provider's tools"
     if (place := text_of(usage, "inference_geo")) not in _ANYWHERE:
         yield f"inference in {place}"
     if any(item.get("type") != "message" for item in _objects(usage, "iterations")):
-        yield "iterations beside the answer's"
+        yield "iterations besides the answer"
 
 
-def _of_gemini(usage: Mapping[str, Any], besides: list[str]) -> Tokens | None:
-    if _is_left_out(usage, "candidatesTokenCount", "totalTokenCount"):
+def _gemini_tokens(usage: Mapping[str, Any], unpriced: list[str]) -> Tokens | None:
+    if _are_missing(usage, "candidatesTokenCount", "totalTokenCount"):
         return None
     sent = _count(usage, "promptTokenCount") + _count(usage, "toolUsePromptTokenCount")
     output = _count(usage, "candidatesTokenCount") + _count(usage, "thoughtsTokenCount")
@@ -214,29 +213,29 @@ def _of_gemini(usage: Mapping[str, Any], besides: list[str]) -> Tokens | None:
         usage.get("totalTokenCount") is not None
         and (total := _count(usage, "totalTokenCount")) != sent + output
     ):
-        besides.append(f"{total} tokens in all, which {sent} and {output} are not")
+        unpriced.append(f"a total of {total} tokens, but {sent} sent and {output} received")
     for key in ("promptTokensDetails", "toolUsePromptTokensDetails", "cacheTokensDetails"):
-        besides += ["audio tokens" for part in _objects(usage, key) if part.get("modality") == "AUDIO"]
-    made = {part.get("modality") for part in _objects(usage, "candidatesTokensDetails")} - {"TEXT"}
-    besides += [f"{str(kind).lower()} tokens" for kind in made]
+        unpriced += ["audio tokens" for part in _objects(usage, key) if part.get("modality") == "AUDIO"]
+    modalities = {part.get("modality") for part in _objects(usage, "candidatesTokensDetails")} - {"TEXT"}
+    unpriced += [f"{str(kind).lower()} tokens" for kind in modalities]
     return _tokens(sent, _count(usage, "cachedContentTokenCount"), 0, 0, output)
 
 
 def _tokens(sent: int, read: int, write: int, write_1h: int, output: int) -> Tokens:
-    """The tokens of a call that sent so many in all. Raises InvalidReply where they contradict it."""
+    """Return the tokens of a call that sent `sent` in all. Raises InvalidReply if more were cached."""
     cached = read + write + write_1h
     if cached > sent:
         raise InvalidReply(f"{cached} cached tokens, but {sent} tokens sent")
     return Tokens(sent - cached, read, write, write_1h, output)
 
 
-def _is_left_out(usage: Mapping[str, Any], *keys: str) -> bool:
-    """Whether nothing is said of any of the keys: a count that is left out is zero only by another."""
+def _are_missing(usage: Mapping[str, Any], *keys: str) -> bool:
+    """Return whether all keys are missing: one missing count is zero only if another one is present."""
     return all(usage.get(key) is None for key in keys)
 
 
 def _objects(found: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    """The objects in a list; none where there is no list."""
+    """Return the objects in the list under a key; empty if there is no list."""
     items = found.get(key)
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
@@ -255,7 +254,7 @@ def _first(found: Mapping[str, Any], *keys: str) -> int:
 
 
 def _count(found: Mapping[str, Any], key: str) -> int:
-    """A number of tokens; what is null or left out is none. Raises InvalidReply."""
+    """Return a number of tokens; 0 if it is null or missing. Raises InvalidReply."""
     value = found.get(key)
     if value is None:
         return 0

@@ -1,4 +1,4 @@
-"""What to charge for a reply: the cost it states, else what its tokens cost, else what one was told."""
+"""Computes the charge for a response: the stated cost, else the price of its tokens, else a fallback."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hal0_budget.providers.reply import Reply
 
 
 class Fallback(NamedTuple):
-    """What to book, in USD, where a reply does not tell: what the call did cost, or an estimate, and what
-    that was priced at.
+    """What to book, in USD, if a response does not state its cost: the actual cost from another source, or
+    else an estimate, with the rates that it was computed at.
     """
 
     cost: Decimal | None = None
@@ -28,13 +28,13 @@ class Fallback(NamedTuple):
 def charge_of(
     reply: Reply, prices: Callable[[], PriceList], at: datetime, model: str | None, fallback: Fallback
 ) -> tuple[Charge, str | None]:
-    """The charge for a reply, and why it is not what the reply says where it is not.
+    """Return the charge for a response, and the reason if the fallback is booked.
 
-    `model` is what the operator calls it, and then what is priced. The charge has the reply's id,
-    model and tokens. Raises PriceUnknown where nothing says what to book.
+    `model` replaces the model that the response names. The charge has the id, model and tokens of the
+    response. Raises PriceUnknown if its cost is unknown and there is no fallback.
     """
-    name = model or _fit(partial(checked_text, "model"), reply.model) or "unknown"
-    request_id = _fit(checked_request_id, reply.request_id)
+    name = model or _valid_or_none(partial(checked_text, "model"), reply.model) or "unknown"
+    request_id = _valid_or_none(checked_request_id, reply.request_id)
     tokens = None if reply.tokens is None or token_counts(reply.tokens) is None else reply.tokens
     charge = Charge(reply.cost or Decimal(0), name, request_id=request_id, tokens=tokens)
     if reply.cost is not None:
@@ -46,12 +46,14 @@ def charge_of(
 
 
 def made_id(data: bytes) -> str:
-    """A request id for a reply that has none: the same bytes are never charged twice."""
+    """Return a request id for a response without one. It depends on the bytes only, so that a response
+    is not charged twice.
+    """
     return f"reply-{hashlib.sha256(data).hexdigest()[:32]}"
 
 
-def _fit(check: Callable[[str], str], text: str | None) -> str | None:
-    """`text` where a row may have it: what a provider calls a thing keeps no cost off the books."""
+def _valid_or_none(check: Callable[[str], str], text: str | None) -> str | None:
+    """Return `text`, or None if a row cannot hold it: a strange name must not prevent a charge."""
     try:
         return None if text is None else check(text)
     except InvalidCharge:
@@ -60,21 +62,21 @@ def _fit(check: Callable[[str], str], text: str | None) -> str | None:
 
 def _priced(reply: Reply, charge: Charge, prices: Callable[[], PriceList], at: datetime) -> Charge:
     if reply.is_cut:
-        raise PriceUnknown("the stream was cut before it said what was used")
-    if reply.beside is not None:
-        raise PriceUnknown(f"the reply's tokens do not tell what it did cost: {reply.beside}")
+        raise PriceUnknown("the stream ended before its usage")
+    if reply.unpriced is not None:
+        raise PriceUnknown(f"the tokens of the response do not determine its cost: {reply.unpriced}")
     if reply.tokens is None:
-        raise PriceUnknown("the reply states neither a cost nor all of its tokens")
+        raise PriceUnknown("the response states neither a cost nor all token counts")
     price = prices().price_of(charge.model, reply.tier, at)
-    cost, told = price.cost(reply.tokens), price.told(reply.tokens)
-    return charge._replace(cost=cost, cost_source="priced", price=told)
+    cost, rates = price.cost(reply.tokens), price.told(reply.tokens)
+    return charge._replace(cost=cost, cost_source="priced", price=rates)
 
 
 def _booked(charge: Charge, why: BudgetError, fallback: Fallback) -> tuple[Charge, str]:
-    said = why.message if charge.model in why.message else f"{why.message} (model {charge.model})"
+    reason = why.message if charge.model in why.message else f"{why.message} (model {charge.model})"
     if fallback.cost is not None:
-        return charge._replace(cost=fallback.cost), f"{said}; the cost given is booked"
+        return charge._replace(cost=fallback.cost), f"{reason}; the given cost is booked"
     if fallback.estimate is not None:
         booked = charge._replace(cost=fallback.estimate, cost_source="estimated", price=fallback.price)
-        return booked, f"{said}; the estimate is booked"
-    raise PriceUnknown(f"{said}; say what to book with --cost or --estimate", **why.details)
+        return booked, f"{reason}; the estimate is booked"
+    raise PriceUnknown(f"{reason}; add --cost or --estimate to book an amount", **why.details)

@@ -1,4 +1,4 @@
-"""What a provider sent, as it came: one body, or the events of a stream put together again."""
+"""Reads a provider's response from its bytes: one JSON body, or the events of a stream."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 from hal0_budget.errors import InvalidReply, ProviderError
 from hal0_budget.model.money import ZERO, parse_usd
-from hal0_budget.providers.reply import Reply, billed_apart, one_cost, refuse_error, reply_of, text_of
+from hal0_budget.providers.reply import Reply, one_cost, refuse_error, reply_of, text_of, unpriced_items
 from hal0_budget.stores.files.row_format import Unreadable, parse_json
 
-# Longer than any reply, pictures included; what is longer is refused before it is parsed.
+# Longer than any response, pictures included. Longer data is refused before it is parsed.
 MAX_REPLY = 32 * 1024 * 1024
 
 _EVENT_LINE = re.compile(r"(?:data|event|id|retry)?:")
@@ -26,56 +26,58 @@ _KEPT = ("id", "model", "responseId", "modelVersion", "usage", "usageMetadata", 
 
 
 def read_reply(data: bytes, headers: bytes | None = None) -> Reply:
-    """What a reply says: a body, or a transcript of server-sent events; and its response headers.
+    """Read a response: a JSON body or server-sent events, and optionally its headers.
 
-    Raises InvalidReply with what is wrong; ProviderError where the provider refused the call.
+    Raises InvalidReply with the reason; ProviderError if the provider refused the call.
     """
     reply, is_stream = _read(data)
     if headers is None:
         return reply
     cost, call_id = _of_headers(headers.decode("latin-1"))
     if is_stream and cost == ZERO:
-        # A proxy sends the headers of a stream before it knows.
+        # A proxy sends the headers of a stream before it knows the cost.
         cost = None
     return reply._replace(cost=one_cost(reply.cost, cost), request_id=reply.request_id or call_id)
 
 
 def _read(data: bytes) -> tuple[Reply, bool]:
     if len(data) > MAX_REPLY:
-        raise InvalidReply(f"longer than {MAX_REPLY} bytes: no reply")
+        raise InvalidReply(f"the response is longer than {MAX_REPLY} bytes")
     text = _text(data).lstrip()
     if not text:
-        raise InvalidReply("empty: no reply came")
+        raise InvalidReply("the response is empty")
     if text[0] in "{[":
         try:
             body = parse_json(text.encode())
         except Unreadable as error:
-            raise InvalidReply(f"no whole reply: {error}") from None
+            raise InvalidReply(f"the response is cut or damaged: {error}") from None
         return (_of_events(_chunks(body)), True) if isinstance(body, list) else (reply_of(body), False)
     if _EVENT_LINE.match(text):
         return _of_events(_events(text)), True
-    what = "a page of HTML, as proxies send for an error" if text[0] == "<" else "neither JSON nor events"
-    raise InvalidReply(f"no reply: {what}")
+    what = "an HTML page, perhaps a proxy's error page" if text[0] == "<" else "neither JSON nor events"
+    raise InvalidReply(f"not a response: {what}")
 
 
 def _chunks(found: list[Any]) -> list[Any]:
-    """A stream of Gemini's, which comes as one list."""
+    """Return the chunks of Gemini's stream, which is one list."""
     if not all(isinstance(chunk, dict) and _CHUNK & set(chunk) for chunk in found):
-        raise InvalidReply("a list, and not of the chunks of one reply")
+        raise InvalidReply("the response is a list, but not a list of Gemini's chunks")
     return found
 
 
 def _text(data: bytes) -> str:
-    """The text of a reply, without the character that a cut left half."""
+    """Return the text of a response, without an incomplete last character."""
     try:
         text, _ = codecs.utf_8_decode(data, "strict", False)
     except UnicodeDecodeError as error:
-        raise InvalidReply(f"not UTF-8 at byte {error.start}: compressed, or no text?") from None
+        raise InvalidReply(
+            f"the response is not UTF-8 at byte {error.start}; is it compressed or binary?"
+        ) from None
     return text.removeprefix("\ufeff")
 
 
 def _events(text: str) -> Iterator[Any]:
-    """The data of each event, `[DONE]` as None; the last one is left out where it was cut."""
+    """Yield the data of each event, None for `[DONE]`; skips the last event if it is incomplete."""
     is_cut = not text.endswith(("\n\n", "\r\n\r\n", "\r\r"))
     events = [event for event in re.split(r"\r\n\r\n|\n\n|\r\r", text) if event.strip()]
     for number, event in enumerate(events, start=1):
@@ -93,29 +95,29 @@ def _events(text: str) -> Iterator[Any]:
 
 
 def _of_events(events: Iterable[Any]) -> Reply:
-    """The reply that a stream adds up to: its counts are cumulative, and the last one holds."""
+    """Combine the events of a stream into a response. Counts are cumulative: the last ones are final."""
     body: dict[str, Any] = {}
-    apart: list[str] = []
+    unpriced: list[str] = []
     is_whole = is_done = began = False
     for event in events:
         if is_done:
-            raise InvalidReply("the events are of more than one reply")
+            raise InvalidReply("the events belong to more than one response")
         if event is None:
             is_done = True
             continue
         if not isinstance(event, dict):
             raise InvalidReply("an event of the stream is not an object")
         before = _counts(body)
-        is_whole = _take(body, event) or is_whole
+        is_whole = _add_event(body, event) or is_whole
         began = began or not event.get("error")
-        apart += billed_apart(event)
+        unpriced += unpriced_items(event)
         after = _counts(body)
         if any(after.get(key, count) < count for key, count in before.items()):
-            apart.append("counts that fell")
+            unpriced.append("token counts that decreased")
     if not began:
         refuse_error(body)
     if _counts(body) and (is_whole or is_done):
-        return reply_of(body, apart)
+        return reply_of(body, unpriced)
     return Reply(text_of(body, "id", "responseId"), text_of(body, "model", "modelVersion"), is_cut=True)
 
 
@@ -125,20 +127,20 @@ def _counts(body: dict[str, Any]) -> dict[str, Decimal]:
     return {key: value for key, value in found if isinstance(value, Decimal)}
 
 
-def _take(body: dict[str, Any], event: dict[str, Any]) -> bool:
-    """Add an event to the body of the reply; whether it says that the usage is final."""
+def _add_event(body: dict[str, Any], event: dict[str, Any]) -> bool:
+    """Add an event to the body of the response; return whether it makes the usage final."""
     kind = event.get("type")
     if kind == "message_start" and isinstance(event.get("message"), dict):
         if body:
-            raise InvalidReply("the events are of more than one reply")
+            raise InvalidReply("the events belong to more than one response")
         body.update(event["message"])
         return False
     if kind == "message_delta":
         usage = event.get("usage")
         if isinstance(usage, dict):
             known = body.get("usage")
-            told = {key: value for key, value in usage.items() if value is not None}
-            body["usage"] = {**(known if isinstance(known, dict) else {}), **told}
+            new = {key: value for key, value in usage.items() if value is not None}
+            body["usage"] = {**(known if isinstance(known, dict) else {}), **new}
         delta = event.get("delta")
         return isinstance(delta, dict) and delta.get("stop_reason") is not None
     response = event.get("response")
@@ -147,7 +149,7 @@ def _take(body: dict[str, Any], event: dict[str, Any]) -> bool:
         body.update({key: value for key, value in response.items() if value is not None})
         return kind in _ENDS
     _check_same(body, event)
-    # Some servers count in every chunk: there the first choice that ends is not the end of all.
+    # Some servers send counts in every chunk; then the end of the first choice is not the end of all.
     is_first = event.get("usage") is not None and "usage" not in body
     body.update({key: event[key] for key in _KEPT if event.get(key) not in (None, "")})
     if event.get("choices") == []:
@@ -158,14 +160,14 @@ def _take(body: dict[str, Any], event: dict[str, Any]) -> bool:
 
 
 def _check_same(body: dict[str, Any], event: dict[str, Any]) -> None:
-    """Raise InvalidReply where an event is of another reply."""
+    """Raise InvalidReply if an event belongs to another response."""
     for key in ("id", "responseId"):
         if body.get(key) and event.get(key) and body[key] != event[key]:
-            raise InvalidReply("the events are of more than one reply")
+            raise InvalidReply("the events belong to more than one response")
 
 
 def _has_ended(chunk: dict[str, Any], key: str, reason: str) -> bool:
-    """Whether a chunk says of all its choices, or candidates, why they ended."""
+    """Return whether every choice, or candidate, in a chunk has a reason why it ended."""
     items = chunk.get(key)
     return (
         isinstance(items, list)
@@ -175,12 +177,12 @@ def _has_ended(chunk: dict[str, Any], key: str, reason: str) -> bool:
 
 
 def _of_headers(text: str) -> tuple[Any, str | None]:
-    """The cost and the call id that response headers state: those of the last response in `text`."""
+    """Return the cost and the call id in response headers; those of the last response in `text`."""
     block = re.split(r"\r?\n\r?\n", text.strip())[-1]
     lines = re.split(r"\r?\n", block)
     status = re.match(r"HTTP/\S+ ([0-9]{3})(?![0-9])", lines[0])
     if status and int(status[1]) >= _REFUSED:
-        raise ProviderError(f"the provider answered {status[1]}, which is no charge")
+        raise ProviderError(f"the provider answered with status {status[1]}, so nothing is charged")
     cost, call_id = None, None
     for line in lines:
         name, found, value = (part.strip() for part in line.partition(":"))
@@ -188,7 +190,7 @@ def _of_headers(text: str) -> tuple[Any, str | None]:
             try:
                 cost = one_cost(cost, parse_usd(value))
             except ValueError as error:
-                raise InvalidReply(f"{_COST_HEADER} is no cost: {error}") from None
+                raise InvalidReply(f"{_COST_HEADER} is not a valid cost: {error}") from None
         elif found and name.lower() == _ID_HEADER:
             call_id = value or None
     return cost, call_id

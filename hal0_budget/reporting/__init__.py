@@ -1,1 +1,1 @@
-"""What was spent, and what other caps would have done."""
+"""Reports of what was spent, and simulations of other caps."""

@@ -152,7 +152,7 @@ def test_unknown_price_is_no_verdict(
     name, *rest = command
     done = cli(name, "hermes", "--prices", LITELLM, "--model", "acme/x", *TOKENS, *rest, cwd=tmp_path)
     assert done.returncode == 65
-    assert "no price of acme/x" in done.stderr
+    assert "no price for acme/x" in done.stderr
     assert LITELLM in done.stderr
     assert not ledger.exists()
     assert not (tmp_path / "started").exists()
@@ -219,7 +219,7 @@ def bare(cli: Cli, tmp_path: Path) -> Cli:
     return Bare(cli.root)
 
 
-INSTALL = "pip install 'hal0-budget[prices]', or name a document with --prices FILE"
+INSTALL = "pip install 'hal0-budget[prices]', or give a price list with --prices FILE"
 
 
 def test_without_prices_the_line_that_installs_them_is_said(bare: Cli, ledger: Path) -> None:

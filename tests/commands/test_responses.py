@@ -75,12 +75,12 @@ ROWS = {
 }  # fmt: skip
 
 REFUSED = {
-    "anthropic-stream-aborted.sse": ("price.unknown", "the stream was cut before it said what was used"),
-    "openrouter-stream-aborted.sse": ("price.unknown", "the stream was cut before it said what was used"),
+    "anthropic-stream-aborted.sse": ("price.unknown", "the stream ended before its usage"),
+    "openrouter-stream-aborted.sse": ("price.unknown", "the stream ended before its usage"),
     "provider-error.json": (
-        "reply.error", "the provider answered with an error 429, which is no charge: Rate limit exceeded"
+        "reply.error", "the provider answered with an error 429, so nothing is charged: Rate limit exceeded"
     ),
-    "unknown-model.json": ("price.unknown", "no price of acme/unpriced-9000"),
+    "unknown-model.json": ("price.unknown", "no price for acme/unpriced-9000"),
 }  # fmt: skip
 
 HEADERS = {"litellm.headers"}
@@ -237,7 +237,7 @@ def test_reply_without_an_end_is_refused_in_little_memory(cli: Cli, ledger: Path
     with open("/dev/zero") as endless:
         done = cli(*command, prefix=("prlimit", "--as=250000000"), stdin=endless)
     assert done.returncode == 65
-    assert "-: longer than 33554432 bytes" in done.stderr
+    assert "-: the response is longer than 33554432 bytes" in done.stderr
     assert not ledger.exists()
 
 

@@ -80,16 +80,16 @@ def test_cost_over_the_hold_is_said(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("script", "why"),
     [
-        ("true", "empty: no reply came"),
+        ("true", "the response is empty"),
         ("printf hello", "neither JSON nor events"),
-        ("echo '<html>502</html>'; exit 22", "a page of HTML"),
-        (f"head -c 300 {CHAT}", "no whole reply"),
-        (f"cat {CHAT} {CHAT}", "no whole reply"),
-        (f"cat {RESPONSES}/openrouter-stream-aborted.sse", "the stream was cut"),
-        (f"cat {RESPONSES}/unknown-model.json", "no price of acme/unpriced-9000"),
+        ("echo '<html>502</html>'; exit 22", "an HTML page"),
+        (f"head -c 300 {CHAT}", "the response is cut or damaged"),
+        (f"cat {CHAT} {CHAT}", "the response is cut or damaged"),
+        (f"cat {RESPONSES}/openrouter-stream-aborted.sse", "the stream ended"),
+        (f"cat {RESPONSES}/unknown-model.json", "no price for acme/unpriced-9000"),
         ("head -c 40000000 /dev/zero", "longer than 33554432 bytes"),
         (f"cat {CHAT}; kill -9 $$", None),
-        (f"head -c 400 {CHAT}; kill -9 $$", "no whole reply"),
+        (f"head -c 400 {CHAT}; kill -9 $$", "the response is cut or damaged"),
     ],
 )
 def test_what_does_not_tell_its_cost_books_the_estimate_and_says_why(

@@ -93,7 +93,7 @@ def test_no_bad_line_of_a_batch_is_recorded(cli: Cli, ledger: Path, tmp_path: Pa
 def test_id_of_a_row_that_we_make_is_refused(cli: Cli, ledger: Path, request_id: str) -> None:
     done = cli("charge", "hermes", "--cost", "1", "--model", "m", "--request-id", request_id)
     assert (done.returncode, ledger.exists()) == (64, False)
-    assert "is not for charges" in done.stderr
+    assert "is reserved" in done.stderr
 
 
 @pytest.mark.parametrize("request_id", [*RESERVED, "", "x" * 1025, "\ud800"])

@@ -76,7 +76,7 @@ UNKNOWN = [
 
 @pytest.mark.parametrize(("source", "model", "tier"), UNKNOWN)
 def test_model_or_tier_without_a_price_is_unknown(source: str, model: str, tier: str | None) -> None:
-    with pytest.raises(PriceUnknown, match="no price of"):
+    with pytest.raises(PriceUnknown, match="no price for"):
         price_list(SOURCES[source]).price_of(model, tier, AT)
 
 
@@ -170,7 +170,7 @@ def test_what_is_no_price_makes_its_model_unknown_and_no_other(tmp_path: Path, c
     path.write_text(json.dumps(BAD[case]))
     prices = price_list(path)
     assert prices.price_of("good/m", None, AT).cost(Tokens(input=1)) == Decimal("0.1")
-    with pytest.raises(PriceUnknown, match="no price of m"):
+    with pytest.raises(PriceUnknown, match="no price for m"):
         prices.price_of("m", None, AT)
 
 

@@ -115,7 +115,7 @@ def test_each_token_is_counted_once(case: str) -> None:
     body, counts = COUNTED[case]
     reply = read(body)
     assert reply.tokens == Tokens(*counts)
-    assert (reply.beside, reply.tier, reply.cost, reply.is_cut) == (None, None, None, False)
+    assert (reply.unpriced, reply.tier, reply.cost, reply.is_cut) == (None, None, None, False)
 
 
 NINE = {"promptTokenCount": 9, "totalTokenCount": 9}
@@ -160,7 +160,7 @@ UNPRICEABLE = {
 def test_tokens_that_do_not_tell_the_cost_say_why(case: str) -> None:
     reply = read(UNPRICEABLE[case])
     assert reply.cost is None
-    assert reply.beside
+    assert reply.unpriced
 
 
 # A count that is left out is not zero.
@@ -247,7 +247,7 @@ def test_two_places_that_state_one_cost_agree_or_are_refused() -> None:
     assert read(chat(two(1, 1, cost=0.5), cost=0.5)).cost == Decimal("0.5")
     with pytest.raises(InvalidReply, match=r"two costs, 0\.5 and 0\.6"):
         read(chat(two(1, 1, cost=0.5), cost=0.6))
-    with pytest.raises(InvalidReply, match="cost is no cost: negative"):
+    with pytest.raises(InvalidReply, match="cost is not a valid cost: negative"):
         read(chat(two(1, 1), cost=-0.5))
 
 
@@ -260,7 +260,7 @@ def test_two_places_that_state_one_cost_agree_or_are_refused() -> None:
     ],
 )  # fmt: skip
 def test_error_of_the_provider_is_told_apart(body: Any) -> None:
-    with pytest.raises(ProviderError, match="which is no charge"):
+    with pytest.raises(ProviderError, match="so nothing is charged"):
         read(body)
 
 

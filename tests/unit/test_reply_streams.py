@@ -104,7 +104,7 @@ def test_whole_stream_has_its_last_counts(name: str) -> None:
     reply = read_reply(STREAMS[name])
     assert not reply.is_cut
     assert reply.tokens is not None
-    assert reply.beside is None
+    assert reply.unpriced is None
     if name.startswith("vLLM, usage"):
         assert reply.tokens == Tokens(input=5, output=3)
     elif name.startswith("Gemini"):
@@ -178,7 +178,7 @@ APART = {
 
 @pytest.mark.parametrize("case", APART)
 def test_stream_that_was_billed_for_more_than_its_tokens_says_so(case: str) -> None:
-    assert read_reply(APART[case]).beside
+    assert read_reply(APART[case]).unpriced
 
 
 ONE = sse(chunk("a"), last(5, 5), DONE)
@@ -199,7 +199,7 @@ JOINED = {
 
 @pytest.mark.parametrize("case", JOINED)
 def test_streams_one_after_another_are_refused(case: str) -> None:
-    with pytest.raises(InvalidReply, match="more than one reply"):
+    with pytest.raises(InvalidReply, match="more than one response"):
         read_reply(JOINED[case])
 
 
