@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from hal0_budget.errors import BudgetError
+from hal0_budget.model.budget import Budget
 from hal0_budget.model.money import ZERO, dollars, multiply, parse_usd, plain
 from hal0_budget.model.results import Decision, Statement, WindowState
 from hal0_budget.model.windows import label
@@ -58,14 +59,19 @@ def decision_line(decision: Decision) -> str:
         for state in statement.windows
         if state.remaining is not None
     ]
-    return f"allow: {'left: ' + ', '.join(caps) if caps else headline(statement)}"
+    return f"allow: {'remaining: ' + ', '.join(caps) if caps else headline(statement)}"
 
 
 def headline(statement: Statement) -> str:
     """The persona, and how its caps bind."""
     if not statement.budget.caps:
         return f"{statement.persona}: no caps are set, every paid call is allowed"
-    return f"{statement.persona}: {'a breach blocks' if statement.budget.hard_cap else 'a breach only warns'}"
+    return f"{statement.persona}: {over_cap_words(statement.budget)}"
+
+
+def over_cap_words(budget: Budget) -> str:
+    """What happens to a call over a cap."""
+    return f"calls over a cap are {'blocked' if budget.hard_cap else 'allowed with a warning'}"
 
 
 def perfdata(decision: Decision) -> list[str]:

@@ -91,7 +91,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings=_SETTINGS,
-    epilog="Exit codes: 0 allow or done, 10 warn, 20 block, 64 and above: could not tell, treat as block.",
+    epilog="Exit codes: 0 allow or done, 10 warn, 20 block, 64 and above: error, treat it as block.",
 )
 
 
@@ -103,7 +103,9 @@ def _show_help(ctx: Any, _param: object, value: bool) -> None:
     is_gate = ctx.info_name in GATES
     if (is_program or is_gate) and len(ctx.meta[_WORDS]) > (1 if is_program else 2):
         name = "COMMAND" if is_program else ctx.info_name
-        raise UsageError(f"--help stands alone, and nothing was done; for help: {PROGRAM} help {name}")
+        raise UsageError(
+            f"--help must be the only argument; nothing was done. For help: {PROGRAM} help {name}"
+        )
     deliver(ctx.get_help() + "\n")
     raise typer.Exit(UsageError.exit_code if is_gate else 0)
 
@@ -112,7 +114,7 @@ def _show_version(ctx: typer.Context, value: bool) -> None:
     if not value:
         return
     if len(ctx.meta[_WORDS]) > 1:
-        raise UsageError(f"--version stands alone, and nothing was done: {PROGRAM} --version")
+        raise UsageError(f"--version must be the only argument; nothing was done. Run: {PROGRAM} --version")
     deliver(f"{PROGRAM} {hal0_budget.__version__}\n")
     raise typer.Exit
 
@@ -129,7 +131,7 @@ def program(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Spending caps for the personas of an agent: asked before every paid call, told after it."""
+    """Spending caps for the personas of an agent: checked before every paid call, charged after it."""
     given = {name: value for name, value in ctx.params.items() if value not in (None, False)}
     ctx.default_map = dict.fromkeys(COMMANDS, given)
 

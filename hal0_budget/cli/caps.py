@@ -29,11 +29,13 @@ Monthly = Annotated[str | None, _cap_option("--monthly", "each calendar month")]
 Lifetime = Annotated[str | None, _cap_option("--lifetime", "all time")]
 HardCap = Annotated[
     bool | None,
-    typer.Option("--hard-cap/--warn-only", help="A breach blocks, or only warns.", show_default=False),
+    typer.Option(
+        "--hard-cap/--warn-only", help="Block calls over a cap, or only warn about them.", show_default=False
+    ),
 ]
 WarnAt = Annotated[
     str | None,
-    typer.Option("--warn-at", metavar="SHARE|none", help="Warn from this share of a cap, as 0.8."),
+    typer.Option("--warn-at", metavar="SHARE|none", help="Warn from this share of a cap, such as 0.8."),
 ]
 
 
@@ -59,4 +61,4 @@ def _amount(option: str, text: str) -> Decimal | None:
     try:
         return parse_usd(text)
     except ValueError as error:
-        raise InvalidBudget(f"{option} {text!r} is neither an amount nor none: {error}") from None
+        raise InvalidBudget(f"{option} {text!r} is not an amount: {error}; `none` removes it") from None

@@ -90,29 +90,31 @@ def _set_color(ctx: typer.Context, value: Color) -> Color:
 
 Root = Annotated[
     str | None,
-    typer.Option("--root", metavar="DIR", help=f"Folder of all agents (${ENV_ROOT}; {DEFAULT_ROOT})."),
+    typer.Option("--root", metavar="DIR", help=f"Folder of all agents (${ENV_ROOT}, else {DEFAULT_ROOT})."),
 ]
 PersonasDir = Annotated[
     str | None,
     typer.Option(
         "--personas-dir",
         metavar="DIR",
-        help=f"Folder of the persona files, where it is another (${ENV_PERSONAS_DIR}).",
+        help=f"Folder of the persona files, if not below --root (${ENV_PERSONAS_DIR}).",
     ),
 ]
 Agent = Annotated[
-    str | None, typer.Option("--agent", metavar="ID", help=f"The agent (${ENV_AGENT}; {DEFAULT_AGENT}).")
+    str | None, typer.Option("--agent", metavar="ID", help=f"The agent (${ENV_AGENT}, else {DEFAULT_AGENT}).")
 ]
-AsJson = Annotated[bool, typer.Option("--json", callback=_set_json, help="Answer with one JSON object.")]
+AsJson = Annotated[bool, typer.Option("--json", callback=_set_json, help="Print one JSON object.")]
 Quiet = Annotated[
     bool,
     typer.Option(
-        "--quiet", "-q", callback=_set_quiet, help="Print nothing but errors; the exit code answers."
+        "--quiet", "-q", callback=_set_quiet, help="Print errors only; the exit code is the answer."
     ),
 ]
 ColorWhen = Annotated[
     Color,
-    typer.Option("--color", callback=_set_color, help="Colour and bars: on a terminal, always or never."),
+    typer.Option(
+        "--color", callback=_set_color, help="When to use colour and bars; auto means on a terminal."
+    ),
 ]
 LockWait = Annotated[
     float,
@@ -120,29 +122,31 @@ LockWait = Annotated[
         "--lock-timeout",
         metavar="SECONDS",
         parser=_seconds,
-        help="How long to wait for other commands, 0 to 3600.",
+        help="How long to wait for the lock, 0 to 3600.",
     ),
 ]
 Ttl = Annotated[
-    str, typer.Option("--ttl", metavar="TIME", help="How long the hold lasts, 1s to 24h, as in 90s, 15m, 2h.")
+    str,
+    typer.Option("--ttl", metavar="TIME", help="Lifetime of the hold, 1s to 24h, such as 90s, 15m or 2h."),
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", metavar="NAME", help="The model; with token counts, what it costs.")
+    str | None,
+    typer.Option("--model", metavar="NAME", help="The model; with token counts it prices the call."),
 ]
 InputTokens = Annotated[
     int | None,
-    typer.Option("--input-tokens", metavar="N", parser=_tokens, help="Tokens that will be sent."),
+    typer.Option("--input-tokens", metavar="N", parser=_tokens, help="Number of tokens to be sent."),
 ]
 OutputTokens = Annotated[
     int | None,
-    typer.Option("--output-tokens", metavar="N", parser=_tokens, help="Tokens that may come back, at most."),
+    typer.Option("--output-tokens", metavar="N", parser=_tokens, help="Maximum number of tokens received."),
 ]
 Prices = Annotated[
     str | None,
     typer.Option(
         "--prices",
         metavar="FILE",
-        help="Prices: a document of OpenRouter's /models or of LiteLLM's; else those of hal0-budget[prices].",
+        help="Price list from OpenRouter (/models) or LiteLLM. Default: the prices of hal0-budget[prices].",
     ),
 ]
 Persona = Annotated[str, typer.Argument(metavar="PERSONA", help="The persona's id.", show_default=False)]
@@ -165,7 +169,7 @@ def ttl_of(text: str) -> timedelta:
     """The time that `90s`, `15m` or `2h` writes. Raises InvalidHold."""
     found = re.fullmatch(r"([0-9]{1,6})([smh])", text)
     if not found:
-        raise InvalidHold(f"--ttl {text!r} is not a time such as 90s, 15m or 2h")
+        raise InvalidHold(f"--ttl {text!r} is not a duration such as 90s, 15m or 2h")
     return int(found[1]) * _UNITS[found[2]]
 
 
@@ -174,5 +178,5 @@ def _given(value: str | None, option: str, variable: str) -> str | None:
     if value is None:
         name, value = f"${variable}", os.environ.get(variable)
     if value == "":
-        raise UsageError(f"{name} is given but empty; name a value or leave it out")
+        raise UsageError(f"{name} is empty; give it a value or leave it out")
     return value

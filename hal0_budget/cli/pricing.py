@@ -63,10 +63,14 @@ def estimate_of(
     """
     if estimate is not None:
         if (sent, back, prices) != (None, None, None):
-            raise UsageError("--estimate says what the call will cost; leave out tokens and prices, or it")
+            raise UsageError(
+                "--estimate already is the cost of the call; leave out either it or the tokens and prices"
+            )
         return Estimate(amount_of("--estimate", estimate, InvalidEstimate))
     if model is None or sent is None or back is None:
-        raise UsageError("name --estimate USD; or --model, --input-tokens and --output-tokens")
+        raise UsageError(
+            "an estimate is missing: add --estimate USD, or --model, --input-tokens and --output-tokens"
+        )
     price = price_list(None if prices is None else Path(prices)).price_of(model, None, utc_now())
     tokens = Tokens(input=sent, output=back)
     return Estimate(price.cost(tokens), price, tokens)

@@ -38,10 +38,14 @@ def check(
     estimate: Annotated[
         str | None,
         typer.Option(
-            "--estimate", metavar="USD", help="What the call is expected to cost; else: is anything left?"
+            "--estimate",
+            metavar="USD",
+            help="Expected cost of the call. Without it: is any money left?",
         ),
     ] = None,
-    warn_ok: Annotated[bool, typer.Option("--warn-ok", help="End in 0 instead of 10 on a warning.")] = False,
+    warn_ok: Annotated[
+        bool, typer.Option("--warn-ok", help="Exit with 0 instead of 10 on a warning.")
+    ] = False,
     model: Model = None,
     input_tokens: InputTokens = None,
     output_tokens: OutputTokens = None,
@@ -49,7 +53,7 @@ def check(
     answer_format: Annotated[
         Literal["text", "json", "nagios"],
         typer.Option(
-            "--format", callback=_set_format, help="Text, JSON, or one line of a monitoring plugin."
+            "--format", callback=_set_format, help="Text, JSON, or one line for a monitoring system."
         ),
     ] = "text",
     root: Root = None,
@@ -60,9 +64,9 @@ def check(
 ) -> Result:
     """Ask whether a paid call may be made.
 
-    Ends in 0 allow, 10 warn, 20 block; 64 and above: could not tell, treat as block. Changes neither
-    ledger nor persona. In place of an estimate, a model and its tokens say what the call will cost; then
-    the answer also says how many output tokens still fit.
+    Exit codes: 0 allow, 10 warn, 20 block, 64 and above: error, treat it as block. Changes neither the
+    ledger nor the persona. Instead of an estimate, give a model and its token counts; then the answer
+    also says how many output tokens still fit.
     """
     account = Account(home_of(root, personas_dir, agent), persona)
     if (model, input_tokens, output_tokens, prices) == (None, None, None, None):

@@ -17,14 +17,16 @@ def init(
     personas: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PERSONA]...", help=f"Ids; the first becomes active. Else {', '.join(DEFAULT_PERSONAS)}."
+            metavar="[PERSONA]...",
+            help=f"Personas to create; the first becomes active. Default: {', '.join(DEFAULT_PERSONAS)}.",
         ),
     ] = None,
     repair: Annotated[
         bool,
         typer.Option(
             "--repair",
-            help="Rewrite what exists; keep readable caps, block where one is not; the old file is FILE.bak.",
+            help="Rewrite existing files, keeping readable caps; block all calls if one is unreadable. "
+            "The old file is saved as FILE.bak.",
         ),
     ] = False,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
@@ -34,9 +36,9 @@ def init(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Result:
-    """Write persona files to start from.
+    """Create persona files to start from.
 
-    Each has an empty budget; active.txt names the first. What exists is left.
+    Each has an empty budget; active.txt names the first. Existing files are not changed.
     """
     home = home_of(root, personas_dir, agent)
     done = set_up(home, personas or DEFAULT_PERSONAS, repair=repair, lock_timeout=lock_timeout)

@@ -42,16 +42,16 @@ def log(
             "-n",
             "--last",
             metavar="N",
-            help=f"How many rows, or all; {_SHOWN}, with --since all.",
+            help=f"Number of rows, or `all`. Default: {_SHOWN}, with --since all of them.",
             show_default=False,
         ),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="DATE", help=f"Rows of that day (UTC) and later: {FORMS}."),
+        typer.Option("--since", metavar="DATE", help=f"First day (UTC): {FORMS}."),
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with the rows that come, until interrupted.")
+        bool, typer.Option("--follow", "-f", help="Print new rows as they are appended, until interrupted.")
     ] = False,
     color: ColorWhen = "auto",
     root: Root = None,
@@ -62,9 +62,9 @@ def log(
 ) -> Result:
     """Show the rows of a ledger, newest last.
 
-    Amounts are USD, times UTC; a row that a later one takes back is marked as voided. Unreadable lines are
-    named on stderr. With --follow, a ledger that is replaced is read on from the beginning of the new one,
-    and --json answers with one object a row and line.
+    Amounts are in USD, times in UTC. A row that a later row takes back is marked as voided. Unreadable
+    lines are reported on stderr. With --follow, --json prints one object per row and line, and a ledger
+    that is replaced is read from the beginning of the new one.
     """
     account = Account(home_of(root, personas_dir, agent), persona)
     day = None if since is None else day_of(since, utc_now().date())
@@ -88,7 +88,7 @@ def _wanted(text: str | None, default: int | None) -> int | None:
     try:
         return whole_number(text, _MOST_ROWS)
     except ValueError:
-        raise UsageError(f"-n {text!r} is neither a number of rows nor all") from None
+        raise UsageError(f"-n {text!r} is not a number of rows; write a number or all") from None
 
 
 def _listed(found: Iterator[Entry | str]) -> Iterator[Result]:

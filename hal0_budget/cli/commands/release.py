@@ -23,7 +23,7 @@ def release(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Result:
-    """Give a hold back, because its call was never made."""
+    """Release a hold whose call was never made."""
     hold = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout).release(hold_id)
     return Result(
         data={"persona_id": persona, "released": True, "hold": {"id": hold.hold_id, "usd": hold.usd}},

@@ -47,7 +47,7 @@ def run(
     ],
     estimate: Annotated[
         str | None,
-        typer.Option("--estimate", metavar="USD", help="What the call is expected to cost."),
+        typer.Option("--estimate", metavar="USD", help="Expected cost of the call."),
     ] = None,
     model: Model = None,
     input_tokens: InputTokens = None,
@@ -55,10 +55,11 @@ def run(
     prices: Prices = None,
     cost_file: Annotated[
         str | None,
-        typer.Option("--cost-file", metavar="FILE", help="A file the command writes its cost in USD into."),
+        typer.Option("--cost-file", metavar="FILE", help="File that the command writes its cost in USD to."),
     ] = None,
     from_stdout: Annotated[
-        bool, typer.Option("--from-stdout", help="Read what the call did cost from the reply it prints.")
+        bool,
+        typer.Option("--from-stdout", help="Read the actual cost from the response that the command prints."),
     ] = False,
     surface: Annotated[str, typer.Option("--surface", metavar="NAME", help="The paid service.")] = "cli",
     ttl: Ttl = "15m",
@@ -69,16 +70,18 @@ def run(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Result:
-    """Reserve, run a command, and charge what it did cost.
+    """Reserve, run a command, and charge its actual cost.
 
-    The command has our streams, and its exit code is passed on. It is never started when the estimate is
-    blocked (20) or cannot be judged (64 and above); then alone --json answers, for else stdout is the
-    command's. With --from-stdout its output passes through untouched
-    and is read as the provider's reply. Where nothing tells what the call did cost, the estimate is booked
-    and marked as estimated; an error of the provider's gives it back.
+    The command inherits stdin, stdout and stderr, and its exit code is passed on. It is not started if
+    the estimate is blocked (20) or cannot be judged (64 and above); only then does --json print an
+    answer, because stdout belongs to the command. With --from-stdout its output is passed on unchanged
+    and is read as the provider's response. If no actual cost is found, the estimate is booked and marked
+    as estimated; if the provider answered with an error, the hold is released.
     """
     if from_stdout and cost_file is not None:
-        raise UsageError("--from-stdout and --cost-file both say what the call did cost; leave one out")
+        raise UsageError(
+            "--from-stdout and --cost-file both name the source of the actual cost; leave one out"
+        )
     account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
     # Prices are for the reply as well.
     for_estimate = None if from_stdout and estimate is not None else prices
@@ -124,9 +127,9 @@ def _given_back(account: Account, hold: Hold, why: str, code: int) -> Result:
     try:
         account.release(hold.hold_id)
     except BudgetError as error:
-        message = f"{why}; hold {hold.hold_id} is not given back: {error.message}"
+        message = f"{why}; hold {hold.hold_id} was not released: {error.message}"
         return Result({}, errors=[message], exit_code=code or error.exit_code)
-    return Result({}, notes=[f"{why}; the hold is given back"], exit_code=code)
+    return Result({}, notes=[f"{why}; the hold is released"], exit_code=code)
 
 
 def _settled(account: Account, hold: Hold, charge: Charge, doubt: list[str], code: int) -> Result:
@@ -134,14 +137,14 @@ def _settled(account: Account, hold: Hold, charge: Charge, doubt: list[str], cod
     try:
         (receipt,) = account.charge_all((charge._replace(surface=hold.surface, hold_id=hold.hold_id),))
     except BudgetError as error:
-        when = f"it is booked at {dollars(hold.usd)} at {_clock(hold.expires)} unless it is settled by then"
+        when = f"unless it is settled, {dollars(hold.usd)} will be booked at {_clock(hold.expires)}"
         message = f"hold {hold.hold_id} is not settled: {error.message}; {when}"
         return Result({}, errors=[message], exit_code=code or error.exit_code)
     notes = [
         f"charged {dollars(receipt.row.cost_usd)} to {account.persona}: request {receipt.row.request_id}"
     ]
     if receipt.overrun is not None:
-        notes.append(f"overrun: the call did cost {dollars(receipt.overrun)} more than was held")
+        notes.append(f"overrun: the call cost {dollars(receipt.overrun)} more than was held")
     return Result({}, notes=notes, errors=doubt, exit_code=code)
 
 

@@ -17,7 +17,7 @@ from hal0_budget.model.results import Statement
 def show(
     persona: Annotated[
         str | None,
-        typer.Argument(metavar="[PERSONA]", help="The persona's id; else every persona of the agent."),
+        typer.Argument(metavar="[PERSONA]", help="The persona's id. Default: every persona of the agent."),
     ] = None,
     color: ColorWhen = "auto",
     root: Root = None,
@@ -26,9 +26,9 @@ def show(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Result:
-    """Show caps and what is used of them.
+    """Show caps and how much of them is used.
 
-    Amounts are USD, times UTC. Without a name: every persona of the agent.
+    Amounts are in USD, times in UTC.
     """
     home = home_of(root, personas_dir, agent)
     if persona is not None:

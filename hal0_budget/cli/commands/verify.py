@@ -20,11 +20,12 @@ from hal0_budget.stores.files.repair import repair as set_right
 
 def verify(
     persona: Annotated[
-        str | None, typer.Argument(metavar="[PERSONA]", help="The persona's id; else every persona.")
+        str | None,
+        typer.Argument(metavar="[PERSONA]", help="The persona's id. Default: every persona of the agent."),
     ] = None,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Set unreadable lines aside and rebuild what is derived."),
+        typer.Option("--repair", help="Quarantine unreadable lines and rebuild derived files."),
     ] = False,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
     root: Root = None,
@@ -33,10 +34,10 @@ def verify(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Result:
-    """Read every row, file and id, and say what is wrong and where.
+    """Check every row, file and id, and report what is wrong.
 
-    Ends in 0 clean, 10 findings that do not block, 65 damage. Changes nothing without --repair, which
-    deletes nothing: what cannot be read is kept in a file beside the ledger.
+    Exit codes: 0 clean, 10 findings that do not block, 65 damage. Changes nothing without --repair, which
+    deletes nothing: unreadable lines are kept in a file next to the ledger.
     """
     home = home_of(root, personas_dir, agent)
     audits: list[Audit] = []
@@ -77,7 +78,7 @@ def _repaired(home: Home, persona: str, lock_timeout: float) -> list[str]:
 
 
 def _summary(found: Audit) -> str:
-    state = "damaged" if found.is_damaged else "sound" if not found.findings else "sound, with notices"
+    state = "damaged" if found.is_damaged else "ok" if not found.findings else "ok, with notices"
     return f"{state}; {found.rows} rows on {found.lines} lines"
 
 

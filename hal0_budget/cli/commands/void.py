@@ -18,7 +18,9 @@ def void(
     request_id: Annotated[
         str, typer.Argument(metavar="REQUEST_ID", help="The charge's request id.", show_default=False)
     ],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why.", show_default=False)],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why the charge is wrong.", show_default=False)
+    ],
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
     root: Root = None,
     personas_dir: PersonasDir = None,
@@ -26,10 +28,10 @@ def void(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> Result:
-    """Take a wrong charge back.
+    """Cancel a wrong charge.
 
-    The original stays; a row of its own names it, with the negative amount at the time of the original,
-    so that every window comes out right.
+    The original row stays. A new row refers to it, with the negative amount at the time of the original,
+    so that every window has the right sum.
     """
     account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
     row = account.void(request_id, reason)

@@ -29,7 +29,9 @@ _KEPT_ROWS = 200
 def watch(
     personas: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PERSONA...]", help="The personas' ids; else every persona of the agent."),
+        typer.Argument(
+            metavar="[PERSONA...]", help="The personas' ids. Default: every persona of the agent."
+        ),
     ] = None,
     color: ColorWhen = "auto",
     root: Root = None,
@@ -38,8 +40,8 @@ def watch(
 ) -> Result:
     """Watch caps, holds and the latest rows.
 
-    Fills the terminal and is drawn again as charges land; q quits. What does not fit is counted. A persona
-    that is damaged is shown as such, and the view goes on. Without a name: every persona of the agent.
+    Fills the terminal and redraws it when a charge is recorded; q quits. What does not fit is counted. A
+    damaged persona is shown as such and does not end the view.
     """
     require_terminal()
     home = home_of(root, personas_dir, agent)

@@ -203,7 +203,7 @@ def _plain_table(statement: Statement) -> str:
 
 def unconfirmed_line(statement: Statement) -> str:
     """What of the spending is an estimate of a call that was never answered."""
-    return f"  unconfirmed: {dollars(statement.unconfirmed)} of it, booked for holds that expired"
+    return f"  unconfirmed: {dollars(statement.unconfirmed)} of it, booked for expired holds"
 
 
 def _nagios_line(word: str, text: str, perfdata: Sequence[str]) -> str:
@@ -220,7 +220,7 @@ def _require_reader() -> None:
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     if poll.poll(0):
-        raise WriteFailed("nobody reads the answer any more") from BrokenPipeError()
+        raise WriteFailed("the reader closed the pipe") from BrokenPipeError()
 
 
 def _write(stream: TextIO | None, text: str) -> None:
@@ -255,4 +255,4 @@ def _await_room(fd: int, deadline: float) -> None:
     poll.register(fd, select.POLLOUT)
     remaining = deadline - time.monotonic()
     if remaining <= 0 or not poll.poll(remaining * 1000):
-        raise TimeoutError(f"its reader took nothing for {_PATIENCE:g} s")
+        raise TimeoutError(f"the reader read nothing for {_PATIENCE:g} s")

@@ -94,7 +94,11 @@ def html_text(report: Report) -> str:
 
 def _heading(report: Report) -> str:
     words = source_words(report)
-    known = f'<p class="dim" style="{_SMALL};margin:4px 0 0">{_safe(words)}</p>\n' if words else ""
+    known = (
+        f'<p class="dim" style="{_SMALL};margin:4px 0 0">By cost source: {_safe(words)}</p>\n'
+        if words
+        else ""
+    )
     usd, _, calls = total_words(report.total).partition(" in ")
     return (
         f'<h1 class="dim" style="{_SMALL};font-weight:600;margin:0">'
@@ -147,7 +151,7 @@ def _cap(state: WindowState) -> str:
     share = used_share(state)
     held = f", {dollars(state.held)} held" if state.held else ""
     words = f"{dollars(state.spent or Decimal(0))} of {dollars(state.cap or Decimal(0))} spent{held}"
-    left = f"{dollars(state.remaining or Decimal(0))} left"
+    left = f"{dollars(state.remaining or Decimal(0))} remaining"
     return (
         f'<tr><th scope="row" align="left" width="76" class="ink" style="{_TEXT};font-weight:400;'
         f'text-align:left;vertical-align:top;padding:6px 12px 6px 0">{label(state.window)}</th>'
@@ -234,8 +238,8 @@ def _place(sheet: Sheet, place: int, kind: str) -> str:
 
 def _footer(report: Report) -> str:
     words = (
-        f"Made {report.made_at:%Y-%m-%dT%H:%MZ} by hal0-budget. Caps are on UTC windows, as they stand now. "
-        "The pace is what was spent since the midnight seven days ago, or since the first day on record."
+        f"Made {report.made_at:%Y-%m-%dT%H:%MZ} by hal0-budget. Caps are the current ones, on UTC windows. "
+        "The pace is the average spend a day since midnight seven days ago, or since the first recorded day."
     )
     return f'<p class="dim rule" style="{_SMALL};margin:28px 0 0;padding-top:12px;{_RULE}">{words}</p>\n'
 

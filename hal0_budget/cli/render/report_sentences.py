@@ -34,17 +34,13 @@ class Sheet(NamedTuple):
 
 def span_words(report: Report) -> str:
     """The days that the report is about, and how they were counted."""
-    first, last = report.span.first, report.span.last
+    first, last, zone = report.span.first, report.span.last, printable(report.zone)
     if first and last:
         days = (last - first).days + 1
-        words = f"{first} to {last}, both included ({days} day{'s' if days > 1 else ''})"
-    elif first:
-        words = f"{first} to now, that day included"
-    elif last:
-        words = f"the beginning to {last}, that day included"
-    else:
-        words = "everything on record"
-    return f"{words}, {printable(report.zone)}"
+        return f"{first} to {last} ({days} day{'s' if days > 1 else ''}, {zone})"
+    if first:
+        return f"{first} to now ({zone})"
+    return f"all calls up to and including {last} ({zone})" if last else f"all calls ({zone})"
 
 
 def total_words(total: Sum) -> str:
@@ -109,9 +105,9 @@ def forecast_words(part: PersonaReport) -> str:
         f"{label(state.window)} {at:%Y-%m-%dT%H:%MZ}" for state in left if (at := part.reached[state.window])
     ]
     if words:
-        return f"at this pace caps are reached: {', '.join(words)}"
+        return f"at this pace these caps will be reached: {', '.join(words)}"
     other = "" if len(left) == len(part.reached) else "other "
-    return f"at this pace no {other}cap is reached before it resets" if left else ""
+    return f"at this pace no {other}cap will be reached before it resets" if left else ""
 
 
 def caps_sheet(part: PersonaReport) -> Sheet:

@@ -44,7 +44,7 @@ def plain_text(report: Report, encoding: str) -> str:
     lines = [
         f"agent {report.agent}, {span_words(report)}",
         f"total {total_words(report.total)}",
-        *([f"  by how the cost is known: {words}"] if (words := source_words(report)) else []),
+        *([f"  by cost source: {words}"] if (words := source_words(report)) else []),
     ]
     for part in report.personas:
         lines += ["", persona_words(part)]
@@ -80,7 +80,7 @@ def markdown_text(report: Report) -> str:
     parts = [
         f"# Spend of {_marked(report.agent)}",
         f"{_marked(span_words(report))}: **{total_words(report.total)}**",
-        *([f"By how the cost is known: {words}."] if (words := source_words(report)) else []),
+        *([f"By cost source: {words}."] if (words := source_words(report)) else []),
         *(f"- {_marked(printable(notice))}" for notice in notices(report)),
     ]
     for part in report.personas:
