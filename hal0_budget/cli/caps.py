@@ -1,4 +1,4 @@
-"""The options that name caps, and the changes of a budget that they ask for."""
+"""The options that set caps, and the budget changes they stand for."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WarnAt = Annotated[
 def changes_of(
     caps: Mapping[Window, str | None], hard_cap: bool | None, warn_at: str | None
 ) -> dict[str, Decimal | bool | None]:
-    """The keys of the budget table that the options change; None removes one. Raises InvalidBudget."""
+    """Map the options to changes of the budget table; the value None removes a key. Raises InvalidBudget."""
     changes: dict[str, Decimal | bool | None] = {
         CAP_KEYS[window]: _amount(f"--{label(window)}", text)
         for window, text in caps.items()

@@ -30,9 +30,9 @@ Color = Literal["auto", "always", "never"]
 
 @dataclass
 class Output:
-    """How to answer: filled in by the options as they are parsed, read by `main()`.
+    """How to print the answer. Callbacks of the options fill it in; `main()` reads it.
 
-    A monitoring line goes before JSON, wherever the two are asked for: its exit codes differ.
+    If both `--format nagios` and `--json` are given, nagios wins, because its exit codes differ.
     """
 
     style: Literal["text", "json", "nagios"] = "text"
@@ -41,7 +41,7 @@ class Output:
 
     @classmethod
     def foreseen(cls, argv: Sequence[str]) -> Output:
-        """The answer that a command line asks for which turned out not to parse."""
+        """Guess the output options of a command line that does not parse."""
         pairs = {*pairwise(argv), *(tuple(word.split("=", 1)) for word in argv)}
         if "check" in argv and ("--format", "nagios") in pairs:
             return cls("nagios")
@@ -61,7 +61,7 @@ def _set_quiet(ctx: typer.Context, value: bool) -> bool:
 
 
 def whole_number(text: str, most: int) -> int:
-    """The number from 0 to `most` that ASCII digits write, and nothing else. Raises ValueError."""
+    """Parse a number from 0 to `most`, written in ASCII digits only. Raises ValueError."""
     if not re.fullmatch("[0-9]{1,18}", text) or int(text) > most:
         raise ValueError(f"{text!r} is not a whole number from 0 to {most}")
     return int(text)
@@ -75,7 +75,7 @@ def _tokens(text: str) -> int:
 
 
 def _seconds(value: str | float) -> float:
-    """The seconds that plain decimals write; a default is a number already."""
+    """Parse seconds, written as a plain decimal. The default value is a number already."""
     if isinstance(value, str):
         if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,9})?|\.[0-9]{1,9}", value) or float(value) > _LONGEST_WAIT:
             raise typer.BadParameter(f"{value!r} is not a number of seconds from 0 to {_LONGEST_WAIT}.")
@@ -153,9 +153,9 @@ Persona = Annotated[str, typer.Argument(metavar="PERSONA", help="The persona's i
 
 
 def home_of(root: str | None, personas_dir: str | None, agent: str | None) -> Home:
-    """The files that the options name; else the variables; else the defaults.
+    """The agent's files: from the options, else the environment variables, else the defaults.
 
-    Raises UsageError for a name that is given but empty: a root is never guessed.
+    Raises UsageError if a value is empty: an empty root must not fall back to the default root.
     """
     personas = _given(personas_dir, "--personas-dir", ENV_PERSONAS_DIR)
     return Home(
@@ -166,7 +166,7 @@ def home_of(root: str | None, personas_dir: str | None, agent: str | None) -> Ho
 
 
 def ttl_of(text: str) -> timedelta:
-    """The time that `90s`, `15m` or `2h` writes. Raises InvalidHold."""
+    """Parse a duration such as `90s`, `15m` or `2h`. Raises InvalidHold."""
     found = re.fullmatch(r"([0-9]{1,6})([smh])", text)
     if not found:
         raise InvalidHold(f"--ttl {text!r} is not a duration such as 90s, 15m or 2h")

@@ -1,4 +1,4 @@
-"""`charge`: the record after a paid call."""
+"""`charge`: records a paid call."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def charge(
 
 
 def _recorded(account: Account, charge: Charge, why: str | None) -> Result:
-    """Record a charge; `why` says why it is not what a reply told."""
+    """Record a charge; `why` says why its cost is not the one that the response states."""
     (receipt,) = account.charge_all((charge,))
     row = receipt.row
     body, warnings, errors = _after(account)
@@ -165,9 +165,9 @@ def _recorded_all(account: Account, receipts: tuple[Receipt, ...]) -> Result:
 
 
 def _after(account: Account) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
-    """The account after the charge, its warnings, and why it cannot be told where it cannot.
+    """The account after the charge: JSON keys, warnings, and errors if it cannot be read.
 
-    Nothing here can undo the charge.
+    A failure here does not undo the charge.
     """
     try:
         statement = account.show()

@@ -1,4 +1,4 @@
-"""`completion`: what makes a shell complete commands, options and persona names."""
+"""`completion`: prints the completion script of a shell."""
 
 from __future__ import annotations
 

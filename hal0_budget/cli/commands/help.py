@@ -1,4 +1,4 @@
-"""`help`: what the program or one command does, and its options."""
+"""`help`: shows what the program or a command does, and its options."""
 
 from __future__ import annotations
 

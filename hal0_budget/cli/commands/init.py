@@ -1,4 +1,4 @@
-"""`init`: persona files to start from."""
+"""`init`: creates persona files to start from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`log`: the rows of a ledger, newest last, and those that come."""
+"""`log`: prints the rows of a ledger, newest last, and new ones as they are appended."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def log(
 
 
 def _wanted(text: str | None, default: int | None) -> int | None:
-    """How many rows `-n` asks for; None for all of them."""
+    """The number of rows that `-n` asks for; None means all."""
     if text is None:
         return default
     if text == "all":
@@ -99,12 +99,12 @@ def _listed(found: Iterator[Entry | str]) -> Iterator[Result]:
 def _followed(tail: Tail) -> Iterator[Result]:
     import gc
 
-    # This may live for months, unlike all that `main()` turned it off for.
+    # `main()` disables the garbage collector for short runs; this one may last for months.
     gc.enable()
     while True:
         for found in tail.read():
             yield _result([found])._replace(data=row_body(found) if isinstance(found, Entry) else {})
-        # Nothing to say: whoever prints sees to it that there is still somebody to say it to.
+        # Heartbeat: an empty result lets the renderer notice a closed pipe.
         yield Result({})
         time.sleep(_PAUSE)
 

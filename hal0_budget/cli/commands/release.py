@@ -1,4 +1,4 @@
-"""`release`: gives a hold back."""
+"""`release`: releases a hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`report`: what was spent, on what, and when the caps are reached."""
+"""`report`: shows what was spent, on what, and when the caps will be reached."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def report(
     if len(found.failures) == len(personas or ()) == 1:
         raise found.failures[0].error
     code = max((failure.error.exit_code for failure in found.failures), default=0)
-    if only_if and not _is_worth_saying(found, only_if):
+    if only_if and not _is_at_level(found, only_if):
         return Result({})
     answer = _answer(found, form, output)
     return answer._replace(
@@ -153,7 +153,7 @@ def text_of(found: Report, form: Format, encoding: str = "utf-8", *, in_color: b
 
 
 def _form(asked: Format | None, output: Path | None, *, as_json: bool) -> Format | None:
-    """The format that the options name; None leaves it to who looks. Raises UsageError."""
+    """The format that the options ask for; None means that it depends on stdout. Raises UsageError."""
     if as_json and asked not in {None, "json"}:
         raise UsageError(f"--json and --format {asked} are two formats; choose one")
     if asked or as_json:
@@ -165,8 +165,8 @@ def _form(asked: Format | None, output: Path | None, *, as_json: bool) -> Format
     return _ENDINGS[output.suffix]
 
 
-def _is_worth_saying(found: Report, only_if: Literal["warn", "block"]) -> bool:
-    """Whether a persona is at what is asked for, or something could not be read."""
+def _is_at_level(found: Report, only_if: Literal["warn", "block"]) -> bool:
+    """Whether a persona is at that level or above, or something could not be read."""
     levels = {"block"} if only_if == "block" else {"block", "warn"}
     return bool(found.failures) or any(
         part.verdict.level in levels or part.problems for part in found.personas
@@ -191,7 +191,7 @@ def _shown(found: Report, form: Format | None, is_for_a_person: bool) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file by `text`, whole or not at all. Raises UsageError, WriteFailed, PermissionRefused."""
+    """Atomically replace a file by `text`. Raises UsageError, WriteFailed, PermissionRefused."""
     if path.exists() and not path.is_file():
         raise UsageError(f"-o {path} is not a regular file; without -o the report goes to stdout")
     try:

@@ -1,4 +1,4 @@
-"""`reserve`: a gate that holds under parallel calls."""
+"""`reserve`: checks a call and holds its estimate, so that parallel calls cannot overspend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`run`: reserve, run a command, charge, in one step."""
+"""`run`: reserves, runs a command and charges its cost in one step."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def run(
             "--from-stdout and --cost-file both name the source of the actual cost; leave one out"
         )
     account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
-    # Prices are for the reply as well.
+    # With --from-stdout and --estimate, the prices are for the response only.
     for_estimate = None if from_stdout and estimate is not None else prices
     expected = estimate_of(estimate, model, input_tokens, output_tokens, for_estimate)
     costs = CostFile(Path(cost_file)) if cost_file else None
@@ -105,25 +105,25 @@ def run(
         return Result({}, errors=[str(error)], exit_code=error.exit_code)
     try:
         if copy is not None:
-            fallback = Fallback(estimate=hold.usd, price=expected.told)
+            fallback = Fallback(estimate=hold.usd, price=expected.basis)
             charge, doubt = _from_reply(hold, copy.kept(), prices, model, fallback)
         else:
-            charge, doubt = _from_file(hold, costs, expected.told)
+            charge, doubt = _from_file(hold, costs, expected.basis)
     except ProviderError as error:
-        return _given_back(account, hold, error.message, _delivered(copy, code))
-    return _settled(account, hold, charge, doubt, _delivered(copy, code))
+        return _release(account, hold, error.message, _exit_code(copy, code))
+    return _settle(account, hold, charge, doubt, _exit_code(copy, code))
 
 
-def _delivered(copy: Copy | None, code: int) -> int:
-    """The code of a command that ended in `code`: never 0 where its output did not reach our stdout."""
+def _exit_code(copy: Copy | None, code: int) -> int:
+    """The exit code of a command that exited with `code`: not 0 if its output did not reach our stdout."""
     if copy is None or copy.failure is None or code != 0:
         return code
     complain(f"hal0-budget: the output of the command could not be passed on: {copy.failure.strerror}")
     return WriteFailed.exit_code
 
 
-def _given_back(account: Account, hold: Hold, why: str, code: int) -> Result:
-    """Give the hold of a command back that ended in `code`; the result of the whole."""
+def _release(account: Account, hold: Hold, why: str, code: int) -> Result:
+    """Release the hold of a command that exited with `code`. Returns the result of `run`."""
     try:
         account.release(hold.hold_id)
     except BudgetError as error:
@@ -132,8 +132,8 @@ def _given_back(account: Account, hold: Hold, why: str, code: int) -> Result:
     return Result({}, notes=[f"{why}; the hold is released"], exit_code=code)
 
 
-def _settled(account: Account, hold: Hold, charge: Charge, doubt: list[str], code: int) -> Result:
-    """Settle the hold of a command that ended in `code`; the result of the whole."""
+def _settle(account: Account, hold: Hold, charge: Charge, doubt: list[str], code: int) -> Result:
+    """Settle the hold of a command that exited with `code`. Returns the result of `run`."""
     try:
         (receipt,) = account.charge_all((charge._replace(surface=hold.surface, hold_id=hold.hold_id),))
     except BudgetError as error:
@@ -149,7 +149,7 @@ def _settled(account: Account, hold: Hold, charge: Charge, doubt: list[str], cod
 
 
 def _from_file(hold: Hold, costs: CostFile | None, price: str | None) -> tuple[Charge, list[str]]:
-    """The charge that the cost file tells, else the estimate, priced at `price`; and why it is that."""
+    """The charge from the cost file, else from the estimate (priced at `price`); and what went wrong."""
     estimated = Charge(hold.usd, hold.model, cost_source="estimated", price=price)
     if costs is None:
         return estimated, []
@@ -165,7 +165,7 @@ def _from_file(hold: Hold, costs: CostFile | None, price: str | None) -> tuple[C
 def _from_reply(
     hold: Hold, data: bytes, prices: str | None, model: str | None, fallback: Fallback
 ) -> tuple[Charge, list[str]]:
-    """The charge that the reply on stdout tells, else the estimate; and why it is that.
+    """The charge from the response `data`, else from the estimate; and what went wrong.
 
     Raises ProviderError.
     """

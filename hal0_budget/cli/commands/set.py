@@ -1,4 +1,4 @@
-"""`set`: change the caps of a persona."""
+"""`set`: changes the caps of a persona."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`show`: caps, what is spent and held of them, what remains, and when they reset."""
+"""`show`: shows caps, what is spent, held and remaining of each, and when it resets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`simulate`: what other caps would have done."""
+"""`simulate`: replays the ledger under other caps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`verify`: reads every row, file and id, and says what is wrong and where."""
+"""`verify`: checks every row, file and id, and repairs what it can on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`void`: takes a wrong charge back with a row of its own."""
+"""`void`: cancels a wrong charge with a new row."""
 
 from __future__ import annotations
 
