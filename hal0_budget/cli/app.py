@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 import typer.core
 
 import hal0_budget
-from hal0_budget.cli.options import Agent, AsJson, Output, PersonasDir, Quiet, Root
+from hal0_budget.cli.options import Output, parameter, shared_parameters
 from hal0_budget.cli.render.emit import Result, deliver
 from hal0_budget.errors import UsageError
 
@@ -122,21 +123,19 @@ def _show_version(ctx: typer.Context, value: bool) -> None:
     raise typer.Exit
 
 
-@app.callback()
-def program(
-    ctx: typer.Context,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+def program(ctx: typer.Context, **_options: object) -> None:
     """Spending caps for the personas of an agent: checked before every paid call, charged after it."""
     given = {name: value for name, value in ctx.params.items() if value not in (None, False)}
     ctx.default_map = dict.fromkeys(COMMANDS, given)
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+]
+program.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [parameter("ctx", typer.Context), *shared_parameters(), parameter("version", Version, False)]
+)
+app.callback()(program)
 
 
 def invoke(argv: Sequence[str], output: Output) -> Result | int:

@@ -1,15 +1,17 @@
-"""The options that commands share, and what they name: which agent's files, how to answer."""
+"""Options that several commands share: which agent's files to use, and how to print the answer."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Concatenate, Literal, NamedTuple, TypeVar
 
 import typer
 
@@ -26,6 +28,16 @@ MOST_TOKENS = 10**12
 _LONGEST_WAIT = 3600
 
 Color = Literal["auto", "always", "never"]
+
+R = TypeVar("R")
+
+
+class Context(NamedTuple):
+    """The values of the shared options: the agent's files, and how to print the answer."""
+
+    home: Home
+    as_json: bool
+    quiet: bool
 
 
 @dataclass
@@ -150,6 +162,49 @@ Prices = Annotated[
     ),
 ]
 Persona = Annotated[str, typer.Argument(metavar="PERSONA", help="The persona's id.", show_default=False)]
+
+
+def parameter(name: str, annotation: Any, default: object = inspect.Parameter.empty) -> inspect.Parameter:
+    """A parameter of a command, as Typer reads it from a signature."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def shared_parameters(*, output: bool = True) -> list[inspect.Parameter]:
+    """The parameters --root, --personas-dir and --agent, and with `output` also --json and --quiet."""
+    location = [
+        parameter("root", Root, None),
+        parameter("personas_dir", PersonasDir, None),
+        parameter("agent", Agent, None),
+    ]
+    flags = [parameter("as_json", AsJson, False), parameter("quiet", Quiet, False)]
+    return location + flags if output else location
+
+
+def shared_options(
+    *, output: bool = True
+) -> Callable[[Callable[Concatenate[Context, ...], R]], Callable[..., R]]:
+    """Add the shared options to a command, which gets their values as a `Context`, its first argument.
+
+    Typer reads the options of a command from its signature; there they replace the `Context`. Without
+    `output`, the command has no --json and --quiet.
+    """
+
+    def _decorate(command: Callable[Concatenate[Context, ...], R]) -> Callable[..., R]:
+        shared = shared_parameters(output=output)
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
+
+        @wraps(command)
+        def _run(**values: Any) -> R:
+            root, personas_dir, agent, *flags = (values.pop(option.name) for option in shared)
+            as_json, quiet = flags or (False, False)
+            return command(Context(home_of(root, personas_dir, agent), as_json, quiet), **values)
+
+        _run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+        # The annotations of the signature are evaluated already; Typer would evaluate these again.
+        _run.__annotations__ = {}
+        return _run
+
+    return _decorate
 
 
 def home_of(root: str | None, personas_dir: str | None, agent: str | None) -> Home:

@@ -8,17 +8,7 @@ import typer
 
 from hal0_budget.account import Account
 from hal0_budget.cli.answer import amount_of, statement_body
-from hal0_budget.cli.options import (
-    Agent,
-    AsJson,
-    LockWait,
-    Persona,
-    PersonasDir,
-    Prices,
-    Quiet,
-    Root,
-    home_of,
-)
+from hal0_budget.cli.options import Context, LockWait, Persona, Prices, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.errors import BudgetError, InvalidCharge, InvalidEstimate, UsageError
 from hal0_budget.model.charge import Charge
@@ -32,7 +22,9 @@ _MORE = (
 )  # fmt: skip
 
 
+@shared_options()
 def charge(
+    context: Context,
     persona: Persona,
     cost: Annotated[
         str | None, typer.Option("--cost", metavar="USD", help="Actual cost of the call.")
@@ -74,11 +66,6 @@ def charge(
         typer.Option("--batch", metavar="FILE|-", help="Record a file of charges (JSON lines) instead."),
     ] = None,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
     """Record the actual cost of a call.
 
@@ -88,7 +75,7 @@ def charge(
     facts records nothing new. The charge is recorded even if the persona is malformed or the ledger is
     damaged; stderr says what is wrong.
     """
-    account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
+    account = Account(context.home, persona, lock_timeout=lock_timeout)
     if batch is not None:
         others = (cost, model, request_id, hold, from_response, headers, estimate, prices)
         if any(option is not None for option in others):

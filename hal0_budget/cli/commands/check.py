@@ -9,18 +9,14 @@ import typer
 from hal0_budget.account import Account
 from hal0_budget.cli.answer import amount_of, decision_body, decision_code, decision_line, perfdata
 from hal0_budget.cli.options import (
-    Agent,
-    AsJson,
+    Context,
     InputTokens,
     Model,
     Output,
     OutputTokens,
     Persona,
-    PersonasDir,
     Prices,
-    Quiet,
-    Root,
-    home_of,
+    shared_options,
 )
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.errors import InvalidEstimate
@@ -33,7 +29,9 @@ def _set_format(ctx: typer.Context, value: Literal["text", "json", "nagios"]) ->
     return value
 
 
+@shared_options()
 def check(
+    context: Context,
     persona: Persona,
     estimate: Annotated[
         str | None,
@@ -50,17 +48,12 @@ def check(
     input_tokens: InputTokens = None,
     output_tokens: OutputTokens = None,
     prices: Prices = None,
-    answer_format: Annotated[
+    _answer_format: Annotated[
         Literal["text", "json", "nagios"],
         typer.Option(
             "--format", callback=_set_format, help="Text, JSON, or one line for a monitoring system."
         ),
     ] = "text",
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
     """Ask whether a paid call may be made.
 
@@ -68,7 +61,7 @@ def check(
     ledger nor the persona. Instead of an estimate, give a model and its token counts; then the answer
     also says how many output tokens still fit.
     """
-    account = Account(home_of(root, personas_dir, agent), persona)
+    account = Account(context.home, persona)
     if (model, input_tokens, output_tokens, prices) == (None, None, None, None):
         usd = None if estimate is None else amount_of("--estimate", estimate, InvalidEstimate)
         return _answer(account.check(usd), warn_ok=warn_ok)

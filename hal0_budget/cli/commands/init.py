@@ -6,14 +6,16 @@ from typing import Annotated
 
 import typer
 
-from hal0_budget.cli.options import Agent, AsJson, LockWait, PersonasDir, Quiet, Root, home_of
+from hal0_budget.cli.options import Context, LockWait, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 from hal0_budget.stores.files.scaffold import DEFAULT_PERSONAS
 from hal0_budget.stores.files.scaffold import init as set_up
 
 
+@shared_options()
 def init(
+    context: Context,
     personas: Annotated[
         list[str] | None,
         typer.Argument(
@@ -30,17 +32,12 @@ def init(
         ),
     ] = False,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
     """Create persona files to start from.
 
     Each has an empty budget; active.txt names the first. Existing files are not changed.
     """
-    home = home_of(root, personas_dir, agent)
+    home = context.home
     done = set_up(home, personas or DEFAULT_PERSONAS, repair=repair, lock_timeout=lock_timeout)
     return Result(
         data={

@@ -10,17 +10,7 @@ from typing import Annotated
 import typer
 
 from hal0_budget.account import Account
-from hal0_budget.cli.options import (
-    Agent,
-    AsJson,
-    ColorWhen,
-    Persona,
-    PersonasDir,
-    Quiet,
-    Root,
-    home_of,
-    whole_number,
-)
+from hal0_budget.cli.options import ColorWhen, Context, Persona, shared_options, whole_number
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.cli.render.rows import row_body
 from hal0_budget.clock import utc_now
@@ -34,7 +24,9 @@ _BATCH = 500
 _MOST_ROWS = 10**18 - 1
 
 
+@shared_options()
 def log(
+    context: Context,
     persona: Persona,
     last: Annotated[
         str | None,
@@ -53,12 +45,7 @@ def log(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Print new rows as they are appended, until interrupted.")
     ] = False,
-    color: ColorWhen = "auto",
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    _color: ColorWhen = "auto",
 ) -> Result:
     """Show the rows of a ledger, newest last.
 
@@ -66,12 +53,12 @@ def log(
     lines are reported on stderr. With --follow, --json prints one object per row and line, and a ledger
     that is replaced is read from the beginning of the new one.
     """
-    account = Account(home_of(root, personas_dir, agent), persona)
+    account = Account(context.home, persona)
     day = None if since is None else day_of(since, utc_now().date())
     tail = account.tail(_wanted(last, _SHOWN if since is None else None), day)
     if follow:
         return Result({}, more=_followed(tail))
-    if as_json:
+    if context.as_json:
         found = list(tail.read())
         rows = [row_body(entry) for entry in found if isinstance(entry, Entry)]
         warnings = [line for line in found if isinstance(line, str)]

@@ -10,16 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hal0_budget.cli.options import (
-    Agent,
-    AsJson,
-    ColorWhen,
-    Output,
-    PersonasDir,
-    Quiet,
-    Root,
-    home_of,
-)
+from hal0_budget.cli.options import ColorWhen, Context, Output, shared_options
 from hal0_budget.cli.render.emit import Result, json_text
 from hal0_budget.cli.terminal.progress import reading
 from hal0_budget.clock import utc_now
@@ -47,7 +38,9 @@ def _set_format(ctx: typer.Context, value: Format | None) -> Format | None:
     return value
 
 
+@shared_options()
 def report(
+    context: Context,
     personas: Annotated[
         list[str] | None,
         typer.Argument(
@@ -100,12 +93,7 @@ def report(
             show_default=False,
         ),
     ] = None,
-    color: ColorWhen = "auto",
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    _color: ColorWhen = "auto",
 ) -> Result:
     """Show what was spent, on what, and when caps will be reached.
 
@@ -113,11 +101,11 @@ def report(
     rows are left out and reported on stderr. If a persona cannot be read, the others are still reported,
     and the command exits with the code of that failure.
     """
-    form = _form(report_format, output, as_json=as_json)
+    form = _form(report_format, output, as_json=context.as_json)
     words, zone = by_of(by), zone_of(timezone)
     if since is None and until is None:
         since = default_since(words, day_at(utc_now(), zone)).isoformat()
-    home = home_of(root, personas_dir, agent)
+    home = context.home
     with reading() as progress:
         found = made(home, personas or (), since=since, until=until, by=words, zone=zone, progress=progress)
     if len(found.failures) == len(personas or ()) == 1:

@@ -9,19 +9,15 @@ import typer
 from hal0_budget.account import UNKNOWN, Account
 from hal0_budget.cli.answer import decision_body, decision_code, decision_line
 from hal0_budget.cli.options import (
-    Agent,
-    AsJson,
+    Context,
     InputTokens,
     LockWait,
     Model,
     OutputTokens,
     Persona,
-    PersonasDir,
     Prices,
-    Quiet,
-    Root,
     Ttl,
-    home_of,
+    shared_options,
     ttl_of,
 )
 from hal0_budget.cli.pricing import estimate_of
@@ -29,7 +25,9 @@ from hal0_budget.cli.render.emit import Result
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 
 
+@shared_options()
 def reserve(
+    context: Context,
     persona: Persona,
     estimate: Annotated[
         str | None,
@@ -52,11 +50,6 @@ def reserve(
         bool, typer.Option("--warn-ok", help="Exit with 0 instead of 10 on a warning.")
     ] = False,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
     """Decide as check does, and hold the estimate.
 
@@ -65,7 +58,7 @@ def reserve(
     check; a blocked call gets no hold. Instead of an estimate, give a model and its token counts.
     """
     expected = estimate_of(estimate, model, input_tokens, output_tokens, prices)
-    account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
+    account = Account(context.home, persona, lock_timeout=lock_timeout)
     decision, hold = account.reserve(
         expected.usd,
         ttl=ttl_of(ttl),

@@ -11,19 +11,15 @@ import typer
 from hal0_budget.account import UNKNOWN, Account
 from hal0_budget.cli.answer import BLOCK, decision_body, decision_line
 from hal0_budget.cli.options import (
-    Agent,
-    AsJson,
+    Context,
     InputTokens,
     LockWait,
     Model,
     OutputTokens,
     Persona,
-    PersonasDir,
     Prices,
-    Quiet,
-    Root,
     Ttl,
-    home_of,
+    shared_options,
     ttl_of,
 )
 from hal0_budget.cli.pricing import estimate_of
@@ -40,7 +36,9 @@ from hal0_budget.providers.transcript import MAX_REPLY, read_reply
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 
 
+@shared_options()
 def run(
+    context: Context,
     persona: Persona,
     command: Annotated[
         list[str], typer.Argument(metavar="-- CMD...", help="The command to run.", show_default=False)
@@ -64,11 +62,6 @@ def run(
     surface: Annotated[str, typer.Option("--surface", metavar="NAME", help="The paid service.")] = "cli",
     ttl: Ttl = "15m",
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
     """Reserve, run a command, and charge its actual cost.
 
@@ -82,7 +75,7 @@ def run(
         raise UsageError(
             "--from-stdout and --cost-file both name the source of the actual cost; leave one out"
         )
-    account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
+    account = Account(context.home, persona, lock_timeout=lock_timeout)
     # With --from-stdout and --estimate, the prices are for the response only.
     for_estimate = None if from_stdout and estimate is not None else prices
     expected = estimate_of(estimate, model, input_tokens, output_tokens, for_estimate)
@@ -96,7 +89,7 @@ def run(
             warnings=decision.statement.warnings,
             exit_code=BLOCK,
         )
-    if decision.verdict.level == "warn" and not quiet:
+    if decision.verdict.level == "warn" and not context.quiet:
         complain(decision_line(decision))
     try:
         code = run_child(command, copy)

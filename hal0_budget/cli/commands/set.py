@@ -20,7 +20,7 @@ from hal0_budget.cli.caps import (
     Weekly,
     changes_of,
 )
-from hal0_budget.cli.options import Agent, AsJson, LockWait, Persona, PersonasDir, Quiet, Root, home_of
+from hal0_budget.cli.options import Context, LockWait, Persona, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.errors import UsageError
 from hal0_budget.model.money import plain
@@ -29,7 +29,9 @@ from hal0_budget.model.windows import Window
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 
 
+@shared_options()
 def set(  # noqa: A001, the command's name
+    context: Context,
     persona: Persona,
     per_call: PerCall = None,
     hourly: Hourly = None,
@@ -44,11 +46,6 @@ def set(  # noqa: A001, the command's name
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the change and write nothing.")] = False,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
     """Change the caps of a persona.
 
@@ -62,7 +59,7 @@ def set(  # noqa: A001, the command's name
     changes = changes_of(caps, hard_cap, warn_at)
     if not changes and not replace:
         raise UsageError("nothing to set: add a cap such as --daily 5, or --hard-cap, --warn-only, --warn-at")
-    account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
+    account = Account(context.home, persona, lock_timeout=lock_timeout)
     revision = account.set_budget(changes, replace=replace, dry_run=dry_run)
     return Result(
         data=_body(persona, revision, dry_run=dry_run),

@@ -20,7 +20,7 @@ from hal0_budget.cli.caps import (
     Weekly,
     changes_of,
 )
-from hal0_budget.cli.options import Agent, AsJson, Persona, PersonasDir, Quiet, Root, home_of
+from hal0_budget.cli.options import Context, Persona, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.cli.terminal.progress import reading
 from hal0_budget.clock import utc_now
@@ -31,7 +31,9 @@ from hal0_budget.reporting.simulation import BlockedCall, Part, Simulation
 from hal0_budget.reporting.simulation import simulate as replayed
 
 
+@shared_options()
 def simulate(
+    context: Context,
     persona: Persona,
     per_call: PerCall = None,
     hourly: Hourly = None,
@@ -47,11 +49,6 @@ def simulate(
     ] = False,
     since: Annotated[str | None, typer.Option("--since", metavar="DAY", help=f"First day: {FORMS}.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="DAY", help="Last day (inclusive).")] = None,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
     """Replay the ledger under other caps.
 
@@ -67,7 +64,7 @@ def simulate(
     span = span_of(since, until, now)
     with reading() as progress:
         found = replayed(
-            home_of(root, personas_dir, agent),
+            context.home,
             persona,
             changes_of(caps, hard_cap, warn_at),
             replace=replace,

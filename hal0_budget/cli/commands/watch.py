@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from hal0_budget.account import Account
-from hal0_budget.cli.options import Agent, ColorWhen, PersonasDir, Root, home_of
+from hal0_budget.cli.options import ColorWhen, Context, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.cli.terminal.screen import require_terminal
 from hal0_budget.clock import utc_now
@@ -26,17 +26,16 @@ from hal0_budget.stores.files.tail import Entry, Tail
 _KEPT_ROWS = 200
 
 
+@shared_options(output=False)
 def watch(
+    context: Context,
     personas: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[PERSONA...]", help="The personas' ids. Default: every persona of the agent."
         ),
     ] = None,
-    color: ColorWhen = "auto",
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
+    _color: ColorWhen = "auto",
 ) -> Result:
     """Watch caps, holds and the latest rows.
 
@@ -44,7 +43,7 @@ def watch(
     damaged persona is shown as such and does not end the view.
     """
     require_terminal()
-    home = home_of(root, personas_dir, agent)
+    home = context.home
     names = tuple(dict.fromkeys(personas or ()))
     for name in names:
         if not home.persona_file(name).exists():
