@@ -1,7 +1,7 @@
-"""The program: turns every outcome into an exit code, and ends there.
+"""The entry point: turns every outcome into an exit code and ends the process.
 
-Exit codes 0, 10 and 20 are verdicts. Whatever else happens, at import or at run time, must not
-end in one of them: the code starts as 70 and becomes another only when an answer was delivered.
+Exit codes 0, 10 and 20 are verdicts. No other outcome, at import or at run time, may exit with one of
+them: the code starts as 70 and changes only when an answer was delivered.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _TERMINATED = 143
 
 
 def main() -> NoReturn:
-    """Run the command line of this process and end the process."""
+    """Run the command line of this process, then exit."""
     code = _BUG
     try:
         code = _run(sys.argv[1:])
     except KeyboardInterrupt:
         code = _INTERRUPTED
-    except BaseException as error:  # noqa: BLE001, whatever it is must not read as a verdict
-        code = _last_words(error)
+    except BaseException as error:  # noqa: BLE001, no exception may read as a verdict
+        code = _report_bug(error)
     finally:
-        # Not sys.exit: what runs at the end of an interpreter could change the code, and takes a
-        # quarter of the gate's time. Nothing is buffered here, and every file is closed.
+        # os._exit skips the interpreter's shutdown, which could change the code and costs a quarter
+        # of the gate's time. It is safe here: nothing is buffered and every file is closed.
         os._exit(code)
 
 
@@ -35,7 +35,7 @@ def _run(argv: list[str]) -> int:
     import gc
     import signal
 
-    # Nothing here lives long enough to be worth a collection.
+    # The process ends too soon for a garbage collection to pay.
     gc.disable()
     signal.signal(signal.SIGTERM, _terminate)
     _reserve_standard_streams()
@@ -61,8 +61,8 @@ def _run(argv: list[str]) -> int:
         return emit_error(from_os_error(error), output)
 
 
-def _last_words(error: BaseException) -> int:
-    """Say what went wrong where nothing else could; the exit code for it."""
+def _report_bug(error: BaseException) -> int:
+    """Print an unexpected exception on stderr; returns the exit code for it."""
     if isinstance(error, SystemExit) and error.code == _TERMINATED:
         return _TERMINATED
     text = f"hal0-budget: bug: {type(error).__name__}"
@@ -79,8 +79,9 @@ def _terminate(_signum: int, _frame: object) -> NoReturn:
 
 
 def _reserve_standard_streams() -> None:
-    """Open what of 0, 1 and 2 is closed, lest a ledger get that number and be written to by
-    whoever believes it to be a terminal.
+    """Open /dev/null for each of the descriptors 0, 1 and 2 that is closed.
+
+    Otherwise a ledger could be opened as descriptor 1 or 2, and a message would be written into it.
     """
     for fd in (0, 1, 2):
         try:

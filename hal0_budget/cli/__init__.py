@@ -1,1 +1,1 @@
-"""The command line: parse, ask the account, hand a result to the renderer."""
+"""The command line: parses arguments, calls the account, and renders its result."""

@@ -1,4 +1,4 @@
-"""What commands answer alike: the body of a statement, the body, line and exit code of a decision."""
+"""Answers that several commands share: a statement as JSON; a decision as JSON, text and exit code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from hal0_budget.errors import BudgetError
+from hal0_budget.model.budget import Budget
 from hal0_budget.model.money import ZERO, dollars, multiply, parse_usd, plain
 from hal0_budget.model.results import Decision, Statement, WindowState
 from hal0_budget.model.windows import label
@@ -15,7 +16,7 @@ _EXIT_CODES = {"allow": ALLOW, "warn": WARN, "block": BLOCK}
 
 
 def amount_of(option: str, text: str, error: type[BudgetError]) -> Decimal:
-    """The amount that an option was given. Raises `error`, which names the option."""
+    """Parse the USD amount of an option. Raises `error` with a message that names the option."""
     try:
         return parse_usd(text)
     except ValueError as why:
@@ -23,13 +24,13 @@ def amount_of(option: str, text: str, error: type[BudgetError]) -> Decimal:
 
 
 def decision_code(decision: Decision, *, warn_ok: bool) -> int:
-    """The exit code of a decision; `warn_ok` makes that of a warning 0."""
+    """The exit code of a decision. With `warn_ok`, a warning exits with 0."""
     code = _EXIT_CODES[decision.verdict.level]
     return ALLOW if code == WARN and warn_ok else code
 
 
 def decision_body(decision: Decision) -> dict[str, Any]:
-    """The keys of `check`, which `reserve` answers too."""
+    """The JSON keys of `check`; `reserve` and `run` have them too."""
     verdict, statement = decision.verdict, decision.statement
     return {
         "allowed": verdict.level != "block",
@@ -48,7 +49,7 @@ def decision_body(decision: Decision) -> dict[str, Any]:
 
 
 def decision_line(decision: Decision) -> str:
-    """The verdict and why, or what is left."""
+    """The verdict as one line: its reason, or what remains of each cap."""
     verdict, statement = decision.verdict, decision.statement
     if verdict.reason is not None:
         resets = f" (resets {decision.resets_at.strftime('%Y-%m-%dT%H:%MZ')})" if decision.resets_at else ""
@@ -58,24 +59,29 @@ def decision_line(decision: Decision) -> str:
         for state in statement.windows
         if state.remaining is not None
     ]
-    return f"allow: {'left: ' + ', '.join(caps) if caps else headline(statement)}"
+    return f"allow: {'remaining: ' + ', '.join(caps) if caps else headline(statement)}"
 
 
 def headline(statement: Statement) -> str:
-    """The persona, and how its caps bind."""
+    """The persona's name and what happens to a call over one of its caps."""
     if not statement.budget.caps:
         return f"{statement.persona}: no caps are set, every paid call is allowed"
-    return f"{statement.persona}: {'a breach blocks' if statement.budget.hard_cap else 'a breach only warns'}"
+    return f"{statement.persona}: {over_cap_words(statement.budget)}"
+
+
+def over_cap_words(budget: Budget) -> str:
+    """What happens to a call over a cap."""
+    return f"calls over a cap are {'blocked' if budget.hard_cap else 'allowed with a warning'}"
 
 
 def perfdata(decision: Decision) -> list[str]:
-    """Every window that money is spent in, as monitoring plugins write it."""
+    """The windows in the performance-data format of monitoring plugins."""
     states = [state for state in decision.statement.windows if state.spent is not None]
     return [_perfdata(state, decision.statement.budget.warn_at) for state in states]
 
 
 def statement_body(statement: Statement) -> dict[str, Any]:
-    """The keys of `show`, which `set` and `charge` answer too."""
+    """The JSON keys of `show`; `set` and `charge` have them too."""
     by_window = {state.window: state for state in statement.windows}
     return {
         "persona_id": statement.persona,

@@ -1,8 +1,9 @@
-"""The command line: which commands there are, and the options that may stand before them."""
+"""The parser: the list of commands, and the options that may come before a command."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -10,34 +11,34 @@ import typer
 import typer.core
 
 import hal0_budget
-from hal0_budget.cli.options import Agent, AsJson, Output, PersonasDir, Quiet, Root
+from hal0_budget.cli.options import Output, parameter, shared_parameters
 from hal0_budget.cli.render.emit import Result, deliver
 from hal0_budget.errors import UsageError
 
 PROGRAM = "hal0-budget"
 
-# A command's name is the name of its module and of the function in it. Each is imported when it
-# is asked for, so that the gate never pays for the others.
+# A command's name is the name of its module and of the function in it. A module is imported when its
+# command is used, so that `check` does not pay for the others.
 COMMANDS = (
     *("init", "show", "set", "check", "charge", "reserve", "release", "run", "void"),
     *("log", "watch", "report", "simulate", "verify", "completion", "help"),
 )
 
-# Scripts act on the exit code of these: 0 means a verdict, or that something is recorded. A persona id
-# that comes from elsewhere may be `-h`, so their own `--help` never ends in 0.
+# Scripts act on the exit code of these commands: 0 is a verdict, or means that something is recorded. A
+# script may pass a persona id such as `-h`, so `--help` of these commands exits with 64.
 GATES = frozenset({"check", "reserve", "charge", "run", "release", "void", "set", "verify"})
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
-# Where the words of the command line are kept while they are parsed.
-_WORDS = "hal0_budget.words"
+# The key under which the parser's context keeps all arguments.
+_ARGUMENTS = "hal0_budget.arguments"
 
 
 class Command(typer.core.TyperCommand):
     """One command."""
 
     def get_help_option(self, ctx: Any) -> Any:
-        """`--help`, which for a gate does not end in 0."""
+        """The `--help` option; for a gate it exits with 64."""
         option = super().get_help_option(ctx)
         if option is not None:
             option.callback = _show_help
@@ -47,26 +48,26 @@ class Command(typer.core.TyperCommand):
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands, each imported on first use."""
+    """The group of commands; each is imported when it is used."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the words before the command's own; remember all of them."""
-        ctx.meta[_WORDS] = tuple(args)
+        """Parse the arguments up to the command, and save all of them."""
+        ctx.meta[_ARGUMENTS] = tuple(args)
         return super().parse_args(ctx, args)
 
     def get_help_option(self, ctx: Any) -> Any:
-        """`--help`, which stands alone."""
+        """The `--help` option of the program; it must be the only argument."""
         option = super().get_help_option(ctx)
         if option is not None:
             option.callback = _show_help
         return option
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002, the parser's signature
-        """The names of all commands, in the order of their use."""
+        """The names of all commands, in the order of the help page."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002, as above
-        """The command of that name; None where there is none."""
+        """The command of that name, or None."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"hal0_budget.cli.commands.{cmd_name}")
@@ -75,7 +76,7 @@ class Commands(typer.core.TyperGroup):
         return typer.main.get_command(single)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that `args` begin with. Raises UsageError that names the nearest one."""
+        """Resolve the command in `args[0]`. Raises UsageError, which suggests the nearest name."""
         if args[0] not in COMMANDS:
             import difflib
 
@@ -91,19 +92,24 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings=_SETTINGS,
-    epilog="Exit codes: 0 allow or done, 10 warn, 20 block, 64 and above: could not tell, treat as block.",
+    epilog="Exit codes: 0 allow or done, 10 warn, 20 block, 64 and above: error, treat it as block.",
 )
 
 
 def _show_help(ctx: Any, _param: object, value: bool) -> None:
-    """Print the help of a command, or of the program. Raises UsageError where `--help` must stand alone."""
+    """Print the help of a command or of the program.
+
+    Raises UsageError if `--help` must be the only argument and is not.
+    """
     if not value or ctx.resilient_parsing:
         return
     is_program = ctx.parent is None
     is_gate = ctx.info_name in GATES
-    if (is_program or is_gate) and len(ctx.meta[_WORDS]) > (1 if is_program else 2):
+    if (is_program or is_gate) and len(ctx.meta[_ARGUMENTS]) > (1 if is_program else 2):
         name = "COMMAND" if is_program else ctx.info_name
-        raise UsageError(f"--help stands alone, and nothing was done; for help: {PROGRAM} help {name}")
+        raise UsageError(
+            f"--help must be the only argument; nothing was done. For help: {PROGRAM} help {name}"
+        )
     deliver(ctx.get_help() + "\n")
     raise typer.Exit(UsageError.exit_code if is_gate else 0)
 
@@ -111,34 +117,32 @@ def _show_help(ctx: Any, _param: object, value: bool) -> None:
 def _show_version(ctx: typer.Context, value: bool) -> None:
     if not value:
         return
-    if len(ctx.meta[_WORDS]) > 1:
-        raise UsageError(f"--version stands alone, and nothing was done: {PROGRAM} --version")
+    if len(ctx.meta[_ARGUMENTS]) > 1:
+        raise UsageError(f"--version must be the only argument; nothing was done. Run: {PROGRAM} --version")
     deliver(f"{PROGRAM} {hal0_budget.__version__}\n")
     raise typer.Exit
 
 
-@app.callback()
-def program(
-    ctx: typer.Context,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Spending caps for the personas of an agent: asked before every paid call, told after it."""
+def program(ctx: typer.Context, **_options: object) -> None:
+    """Spending caps for the personas of an agent: checked before every paid call, charged after it."""
     given = {name: value for name, value in ctx.params.items() if value not in (None, False)}
     ctx.default_map = dict.fromkeys(COMMANDS, given)
 
 
-def invoke(argv: Sequence[str], output: Output) -> Result | int:
-    """Run the command line; its result, or the exit code of `--help` and `--version`.
+Version = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+]
+program.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [parameter("ctx", typer.Context), *shared_parameters(), parameter("version", Version, False)]
+)
+app.callback()(program)
 
-    Raises BudgetError, and typer.TyperException for a line that does not parse. The parser's own
-    `main` is not used: it answers environment variables and pipes with exit codes of its own.
+
+def invoke(argv: Sequence[str], output: Output) -> Result | int:
+    """Run the command line. Returns its result, or the exit code of `--help` and `--version`.
+
+    Raises BudgetError, and typer.TyperException if the arguments do not parse. The parser's own `main`
+    is not used: it reads environment variables and catches closed pipes, with its own exit codes.
     """
     command = typer.main.get_command(app)
     try:

@@ -1,4 +1,4 @@
-"""The options that name caps, and the changes of a budget that they ask for."""
+"""The options that set caps, and the budget changes they stand for."""
 
 from __future__ import annotations
 
@@ -29,18 +29,20 @@ Monthly = Annotated[str | None, _cap_option("--monthly", "each calendar month")]
 Lifetime = Annotated[str | None, _cap_option("--lifetime", "all time")]
 HardCap = Annotated[
     bool | None,
-    typer.Option("--hard-cap/--warn-only", help="A breach blocks, or only warns.", show_default=False),
+    typer.Option(
+        "--hard-cap/--warn-only", help="Block calls over a cap, or only warn about them.", show_default=False
+    ),
 ]
 WarnAt = Annotated[
     str | None,
-    typer.Option("--warn-at", metavar="SHARE|none", help="Warn from this share of a cap, as 0.8."),
+    typer.Option("--warn-at", metavar="SHARE|none", help="Warn from this share of a cap, such as 0.8."),
 ]
 
 
 def changes_of(
     caps: Mapping[Window, str | None], hard_cap: bool | None, warn_at: str | None
 ) -> dict[str, Decimal | bool | None]:
-    """The keys of the budget table that the options change; None removes one. Raises InvalidBudget."""
+    """Map the options to changes of the budget table; the value None removes a key. Raises InvalidBudget."""
     changes: dict[str, Decimal | bool | None] = {
         CAP_KEYS[window]: _amount(f"--{label(window)}", text)
         for window, text in caps.items()
@@ -59,4 +61,4 @@ def _amount(option: str, text: str) -> Decimal | None:
     try:
         return parse_usd(text)
     except ValueError as error:
-        raise InvalidBudget(f"{option} {text!r} is neither an amount nor none: {error}") from None
+        raise InvalidBudget(f"{option} {text!r} is not an amount: {error}; `none` removes it") from None

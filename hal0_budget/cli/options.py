@@ -1,15 +1,17 @@
-"""The options that commands share, and what they name: which agent's files, how to answer."""
+"""Options that several commands share: which agent's files to use, and how to print the answer."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Concatenate, Literal, NamedTuple, TypeVar
 
 import typer
 
@@ -27,12 +29,22 @@ _LONGEST_WAIT = 3600
 
 Color = Literal["auto", "always", "never"]
 
+R = TypeVar("R")
+
+
+class Context(NamedTuple):
+    """The values of the shared options: the agent's files, and how to print the answer."""
+
+    home: Home
+    as_json: bool
+    quiet: bool
+
 
 @dataclass
 class Output:
-    """How to answer: filled in by the options as they are parsed, read by `main()`.
+    """How to print the answer. Callbacks of the options fill it in; `main()` reads it.
 
-    A monitoring line goes before JSON, wherever the two are asked for: its exit codes differ.
+    If both `--format nagios` and `--json` are given, nagios wins, because its exit codes differ.
     """
 
     style: Literal["text", "json", "nagios"] = "text"
@@ -41,7 +53,7 @@ class Output:
 
     @classmethod
     def foreseen(cls, argv: Sequence[str]) -> Output:
-        """The answer that a command line asks for which turned out not to parse."""
+        """Guess the output options of a command line that does not parse."""
         pairs = {*pairwise(argv), *(tuple(word.split("=", 1)) for word in argv)}
         if "check" in argv and ("--format", "nagios") in pairs:
             return cls("nagios")
@@ -61,7 +73,7 @@ def _set_quiet(ctx: typer.Context, value: bool) -> bool:
 
 
 def whole_number(text: str, most: int) -> int:
-    """The number from 0 to `most` that ASCII digits write, and nothing else. Raises ValueError."""
+    """Parse a number from 0 to `most`, written in ASCII digits only. Raises ValueError."""
     if not re.fullmatch("[0-9]{1,18}", text) or int(text) > most:
         raise ValueError(f"{text!r} is not a whole number from 0 to {most}")
     return int(text)
@@ -75,7 +87,7 @@ def _tokens(text: str) -> int:
 
 
 def _seconds(value: str | float) -> float:
-    """The seconds that plain decimals write; a default is a number already."""
+    """Parse seconds, written as a plain decimal. The default value is a number already."""
     if isinstance(value, str):
         if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,9})?|\.[0-9]{1,9}", value) or float(value) > _LONGEST_WAIT:
             raise typer.BadParameter(f"{value!r} is not a number of seconds from 0 to {_LONGEST_WAIT}.")
@@ -90,29 +102,31 @@ def _set_color(ctx: typer.Context, value: Color) -> Color:
 
 Root = Annotated[
     str | None,
-    typer.Option("--root", metavar="DIR", help=f"Folder of all agents (${ENV_ROOT}; {DEFAULT_ROOT})."),
+    typer.Option("--root", metavar="DIR", help=f"Folder of all agents (${ENV_ROOT}, else {DEFAULT_ROOT})."),
 ]
 PersonasDir = Annotated[
     str | None,
     typer.Option(
         "--personas-dir",
         metavar="DIR",
-        help=f"Folder of the persona files, where it is another (${ENV_PERSONAS_DIR}).",
+        help=f"Folder of the persona files, if not below --root (${ENV_PERSONAS_DIR}).",
     ),
 ]
 Agent = Annotated[
-    str | None, typer.Option("--agent", metavar="ID", help=f"The agent (${ENV_AGENT}; {DEFAULT_AGENT}).")
+    str | None, typer.Option("--agent", metavar="ID", help=f"The agent (${ENV_AGENT}, else {DEFAULT_AGENT}).")
 ]
-AsJson = Annotated[bool, typer.Option("--json", callback=_set_json, help="Answer with one JSON object.")]
+AsJson = Annotated[bool, typer.Option("--json", callback=_set_json, help="Print one JSON object.")]
 Quiet = Annotated[
     bool,
     typer.Option(
-        "--quiet", "-q", callback=_set_quiet, help="Print nothing but errors; the exit code answers."
+        "--quiet", "-q", callback=_set_quiet, help="Print errors only; the exit code is the answer."
     ),
 ]
 ColorWhen = Annotated[
     Color,
-    typer.Option("--color", callback=_set_color, help="Colour and bars: on a terminal, always or never."),
+    typer.Option(
+        "--color", callback=_set_color, help="When to use colour and bars; auto means on a terminal."
+    ),
 ]
 LockWait = Annotated[
     float,
@@ -120,38 +134,83 @@ LockWait = Annotated[
         "--lock-timeout",
         metavar="SECONDS",
         parser=_seconds,
-        help="How long to wait for other commands, 0 to 3600.",
+        help="How long to wait for the lock, 0 to 3600.",
     ),
 ]
 Ttl = Annotated[
-    str, typer.Option("--ttl", metavar="TIME", help="How long the hold lasts, 1s to 24h, as in 90s, 15m, 2h.")
+    str,
+    typer.Option("--ttl", metavar="TIME", help="Lifetime of the hold, 1s to 24h, such as 90s, 15m or 2h."),
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", metavar="NAME", help="The model; with token counts, what it costs.")
+    str | None,
+    typer.Option("--model", metavar="NAME", help="The model; with token counts it prices the call."),
 ]
 InputTokens = Annotated[
     int | None,
-    typer.Option("--input-tokens", metavar="N", parser=_tokens, help="Tokens that will be sent."),
+    typer.Option("--input-tokens", metavar="N", parser=_tokens, help="Number of tokens to be sent."),
 ]
 OutputTokens = Annotated[
     int | None,
-    typer.Option("--output-tokens", metavar="N", parser=_tokens, help="Tokens that may come back, at most."),
+    typer.Option("--output-tokens", metavar="N", parser=_tokens, help="Maximum number of tokens received."),
 ]
 Prices = Annotated[
     str | None,
     typer.Option(
         "--prices",
         metavar="FILE",
-        help="Prices: a document of OpenRouter's /models or of LiteLLM's; else those of hal0-budget[prices].",
+        help="Price list from OpenRouter (/models) or LiteLLM. Default: the prices of hal0-budget[prices].",
     ),
 ]
 Persona = Annotated[str, typer.Argument(metavar="PERSONA", help="The persona's id.", show_default=False)]
 
 
-def home_of(root: str | None, personas_dir: str | None, agent: str | None) -> Home:
-    """The files that the options name; else the variables; else the defaults.
+def parameter(name: str, annotation: Any, default: object = inspect.Parameter.empty) -> inspect.Parameter:
+    """A parameter of a command, as Typer reads it from a signature."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
-    Raises UsageError for a name that is given but empty: a root is never guessed.
+
+def shared_parameters(*, output: bool = True) -> list[inspect.Parameter]:
+    """The parameters --root, --personas-dir and --agent, and with `output` also --json and --quiet."""
+    location = [
+        parameter("root", Root, None),
+        parameter("personas_dir", PersonasDir, None),
+        parameter("agent", Agent, None),
+    ]
+    flags = [parameter("as_json", AsJson, False), parameter("quiet", Quiet, False)]
+    return location + flags if output else location
+
+
+def shared_options(
+    *, output: bool = True
+) -> Callable[[Callable[Concatenate[Context, ...], R]], Callable[..., R]]:
+    """Add the shared options to a command, which gets their values as a `Context`, its first argument.
+
+    Typer reads the options of a command from its signature; there they replace the `Context`. Without
+    `output`, the command has no --json and --quiet.
+    """
+
+    def _decorate(command: Callable[Concatenate[Context, ...], R]) -> Callable[..., R]:
+        shared = shared_parameters(output=output)
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
+
+        @wraps(command)
+        def _run(**values: Any) -> R:
+            root, personas_dir, agent, *flags = (values.pop(option.name) for option in shared)
+            as_json, quiet = flags or (False, False)
+            return command(Context(home_of(root, personas_dir, agent), as_json, quiet), **values)
+
+        _run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+        # The annotations of the signature are evaluated already; Typer would evaluate these again.
+        _run.__annotations__ = {}
+        return _run
+
+    return _decorate
+
+
+def home_of(root: str | None, personas_dir: str | None, agent: str | None) -> Home:
+    """The agent's files: from the options, else the environment variables, else the defaults.
+
+    Raises UsageError if a value is empty: an empty root must not fall back to the default root.
     """
     personas = _given(personas_dir, "--personas-dir", ENV_PERSONAS_DIR)
     return Home(
@@ -162,10 +221,10 @@ def home_of(root: str | None, personas_dir: str | None, agent: str | None) -> Ho
 
 
 def ttl_of(text: str) -> timedelta:
-    """The time that `90s`, `15m` or `2h` writes. Raises InvalidHold."""
+    """Parse a duration such as `90s`, `15m` or `2h`. Raises InvalidHold."""
     found = re.fullmatch(r"([0-9]{1,6})([smh])", text)
     if not found:
-        raise InvalidHold(f"--ttl {text!r} is not a time such as 90s, 15m or 2h")
+        raise InvalidHold(f"--ttl {text!r} is not a duration such as 90s, 15m or 2h")
     return int(found[1]) * _UNITS[found[2]]
 
 
@@ -174,5 +233,5 @@ def _given(value: str | None, option: str, variable: str) -> str | None:
     if value is None:
         name, value = f"${variable}", os.environ.get(variable)
     if value == "":
-        raise UsageError(f"{name} is given but empty; name a value or leave it out")
+        raise UsageError(f"{name} is empty; give it a value or leave it out")
     return value

@@ -1,4 +1,4 @@
-"""What a call will cost, from its model and its tokens."""
+"""The estimate of a call: given in USD, or computed from its model and token counts."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from hal0_budget.providers.prices import Price
 
 
 class Estimate(NamedTuple):
-    """What a call is expected to cost, in USD, and the price and tokens that say so, where they do."""
+    """The expected cost of a call in USD; `price` and `tokens` are set if it was computed from them."""
 
     usd: Decimal
     price: Price | None = None
     tokens: Tokens = Tokens()
 
     @property
-    def told(self) -> str | None:
-        """What the tokens are priced at, and by whom; None where the estimate was simply told."""
+    def basis(self) -> str | None:
+        """The price used and its source; None if the estimate was given in USD."""
         return None if self.price is None else self.price.told(self.tokens)
 
     def body(self, statement: Statement) -> dict[str, Any]:
-        """What it adds to the answer of a gate: nothing where the estimate was simply told."""
+        """The JSON keys that a computed estimate adds; empty if it was given in USD."""
         if self.price is None:
             return {}
         return {
             "estimate_usd": self.usd,
-            "price": self.told,
+            "price": self.basis,
             "max_output_tokens": self._most(statement),
         }
 
     def note(self, statement: Statement) -> list[str]:
-        """The same for a person, as a line."""
+        """The same as a line of text."""
         if self.price is None:
             return []
         most = self._most(statement)
         fits = "any number of output tokens fits" if most is None else f"at most {most} output tokens fit"
-        return [f"estimate {dollars(self.usd)} ({self.told}): {fits}"]
+        return [f"estimate {dollars(self.usd)} ({self.basis}): {fits}"]
 
     def _most(self, statement: Statement) -> int | None:
-        """The most output tokens that fit every cap; None where none binds."""
+        """The maximum number of output tokens that every cap allows; None if there is no cap."""
         left = [state.remaining for state in statement.windows if state.remaining is not None]
         if self.price is None or not left:
             return None
@@ -57,16 +57,20 @@ class Estimate(NamedTuple):
 def estimate_of(
     estimate: str | None, model: str | None, sent: int | None, back: int | None, prices: str | None
 ) -> Estimate:
-    """The estimate that the options give, as USD or as a model and its tokens.
+    """The estimate from the options: USD, or a model with the token counts `sent` and `back`.
 
     Raises UsageError, InvalidEstimate, PriceUnknown.
     """
     if estimate is not None:
         if (sent, back, prices) != (None, None, None):
-            raise UsageError("--estimate says what the call will cost; leave out tokens and prices, or it")
+            raise UsageError(
+                "--estimate already is the cost of the call; leave out either it or the tokens and prices"
+            )
         return Estimate(amount_of("--estimate", estimate, InvalidEstimate))
     if model is None or sent is None or back is None:
-        raise UsageError("name --estimate USD; or --model, --input-tokens and --output-tokens")
+        raise UsageError(
+            "an estimate is missing: add --estimate USD, or --model, --input-tokens and --output-tokens"
+        )
     price = price_list(None if prices is None else Path(prices)).price_of(model, None, utc_now())
     tokens = Tokens(input=sent, output=back)
     return Estimate(price.cost(tokens), price, tokens)

@@ -1,4 +1,4 @@
-"""A charge read from what a provider sent."""
+"""Builds a charge from a provider's response."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def charge_from(
     model: str | None,
     fallback: tuple[Decimal | None, Decimal | None],
 ) -> tuple[Charge, str | None]:
-    """The charge for the reply in a file, or on stdin for `-`, and why it is not what the reply says
-    where it is not.
+    """Read a response from the file `name` (`-` is stdin) and build its charge.
 
-    `fallback` is the cost and the estimate to book where the reply does not tell. Raises UsageError,
+    Returns the charge, and a sentence if its cost is not the one that the response states. `fallback`
+    holds the cost and the estimate, in USD, to book if the response states no cost. Raises UsageError,
     InvalidReply, ProviderError, PriceUnknown.
     """
     if name == headers == "-":
@@ -41,5 +41,5 @@ def charge_from(
 
 @cache
 def prices_of(document: str | None) -> PriceList:
-    """The prices of a document, or the installed ones. Raises UsageError, PriceUnknown."""
+    """The prices in the file `document`, or the installed ones. Raises UsageError, PriceUnknown."""
     return price_list(None if document is None else Path(document))

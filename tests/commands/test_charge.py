@@ -172,7 +172,7 @@ def test_malformed_persona_is_charged_and_stderr_says_what_is_wrong(
     damage(home.persona_file("hermes"))
     done = cli(*CHARGE, "--json")
     assert done.returncode == 0
-    assert done.stderr.startswith("hal0-budget: the charge is recorded, but: ")
+    assert done.stderr.startswith("hal0-budget: the charge is recorded, but the account cannot be read: ")
     assert str(home.persona_file("hermes")) in done.stderr
     answer = json.loads(done.stdout)
     assert list(answer) == [*SHOW_KEYS, "recorded", "was_recorded", "overrun_usd", "row"]

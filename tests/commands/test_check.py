@@ -35,9 +35,9 @@ def _capped(home: Home) -> None:
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
-        ("hermes", 0, "allow: left: per-call $0.5000, lifetime $0.3000"),
-        ("hermes --estimate 0.1", 0, "allow: left: per-call $0.5000, lifetime $0.3000"),
-        ("hermes --estimate 0", 0, "allow: left: per-call $0.5000, lifetime $0.3000"),
+        ("hermes", 0, "allow: remaining: per-call $0.5000, lifetime $0.3000"),
+        ("hermes --estimate 0.1", 0, "allow: remaining: per-call $0.5000, lifetime $0.3000"),
+        ("hermes --estimate 0", 0, "allow: remaining: per-call $0.5000, lifetime $0.3000"),
         ("hermes --estimate 0.2", 10, "warn: lifetime use $0.9000 reaches 90% of cap $1.0000"),
         ("hermes --estimate 0.3", 10, "warn: lifetime use $1.0000 reaches 90% of cap $1.0000"),
         ("hermes --estimate 0.3 --warn-ok", 0, "warn: lifetime use $1.0000 reaches 90% of cap $1.0000"),
@@ -194,7 +194,7 @@ def test_usage_error_answers_in_json_where_json_was_asked_for(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "line"),
     [
-        (["hermes"], 0, r"BUDGET OK - allow: left: .*"),
+        (["hermes"], 0, r"BUDGET OK - allow: remaining: .*"),
         (["hermes", "--estimate", "0.2"], 1, r"BUDGET WARNING - warn: .*"),
         (["hermes", "--estimate", "0.2", "--warn-ok"], 0, r"BUDGET OK - warn: .*"),
         (["hermes", "--estimate", "9"], 2, r"BUDGET CRITICAL - block: .*"),

@@ -183,7 +183,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 
 FISH = {
-    "hal0-budget ch": {"check": "Ask whether", "charge": "Record what"},
+    "hal0-budget ch": {"check": "Ask whether", "charge": "Record the"},
     "hal0-budget check --fo": {"--format": "Text, JSON"},
     "hal0-budget check h": {"hermes": ""},
     "hal0-budget show --color=al": {"--color=always": ""},

@@ -89,7 +89,7 @@ def test_long_prompt_is_judged_by_its_own_price(cli: Cli) -> None:
 def test_person_reads_the_estimate_and_what_fits_on_stderr(cli: Cli) -> None:
     cli("set", "hermes", "--daily", "1")
     done = cli("check", "hermes", *GPT)
-    assert done.stdout == "allow: left: daily $1.0000\n"
+    assert done.stdout == "allow: remaining: daily $1.0000\n"
     assert done.stderr == (
         "estimate $0.0060 (input 2, output 8 USD/Mtok; litellm.json): at most 124750 output tokens fit\n"
     )
@@ -158,8 +158,8 @@ def test_unknown_price_is_no_verdict(
     assert not (tmp_path / "started").exists()
 
 
-NO_ESTIMATE = "name --estimate USD; or --model, --input-tokens and --output-tokens"
-BOTH = "--estimate says what the call will cost"
+NO_ESTIMATE = "an estimate is missing: add --estimate USD, or --model, --input-tokens and --output-tokens"
+BOTH = "--estimate already is the cost of the call"
 
 BAD = {
     "no tokens": (("--model", "gpt-4.1"), NO_ESTIMATE),

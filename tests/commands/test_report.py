@@ -34,9 +34,9 @@ def test_plain_report_says_what_was_spent_of_what(cli: Cli) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     week = datetime.now(UTC).date() - timedelta(days=6)
     head, total, _, persona, caps, daily, lifetime, forecast, _, *groups = done.stdout.splitlines()
-    assert head == f"agent hermes, {week} to now, that day included, UTC"
+    assert head == f"agent hermes, {week} to now (UTC)"
     assert total == "total $0.8500 in 2 calls"
-    assert persona.startswith("hermes: a breach blocks; $0.8500 in 2 calls; pace $")
+    assert persona.startswith("hermes: calls over a cap are blocked; $0.8500 in 2 calls; pace $")
     assert caps == "  window          cap    spent  remaining  used"
     assert daily == "  daily       $1.0000  $0.8500    $0.1500   85%"
     assert lifetime == "  lifetime  $200.0000  $0.8500  $199.1500    0%"
@@ -93,10 +93,10 @@ WRONG = {
     "a zone": ("--timezone Berlin", "zones are written UTC, Europe/Berlin"),
     "a word": ("--by years", "--by takes a list of day, week, month"),
     "a format": ("--format pdf", "'pdf' is not one of"),
-    "an ending": ("-o report.pdf", "end it in .txt, .csv, .md, .json, .html, or add --format"),
+    "an ending": ("-o report.pdf", "no known ending: use .txt, .csv, .md, .json, .html, or add --format"),
     "two formats": ("--json --format csv", "two formats"),
     "a condition": ("--only-if bad", "'bad' is not one of"),
-    "no regular file": ("-o /dev/null --format csv", "no regular file"),
+    "no regular file": ("-o /dev/null --format csv", "not a regular file"),
 }
 
 

@@ -50,7 +50,7 @@ def test_cost_file_says_what_the_call_did_cost(cli: Cli, ledger: Path, tmp_path:
     cost = tmp_path / "cost"
     done = run(cli, "--cost-file", str(cost), "--model", "gpt", "--", "sh", "-c", f"echo 0.55 > {cost}")
     assert done.returncode == 0
-    assert "overrun: the call did cost $0.1500 more than was held" in done.stderr
+    assert "overrun: the call cost $0.1500 more than was held" in done.stderr
     (row,) = rows_of(ledger)
     assert (row["cost_usd"], row["model"]) == (Decimal("0.55"), "gpt")
     assert "cost_source" not in row

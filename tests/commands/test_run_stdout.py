@@ -74,7 +74,7 @@ def test_reply_passes_through_and_is_what_is_charged(cli: Cli, ledger: Path, sam
 
 def test_cost_over_the_hold_is_said(cli: Cli) -> None:
     done = cli(*RUN[:3], "0.01", "--from-stdout", "--", "cat", CHAT)
-    assert "overrun: the call did cost $0.0056 more than was held" in done.stderr
+    assert "overrun: the call cost $0.0056 more than was held" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_error_of_the_provider_gives_the_hold_back(cli: Cli, ledger: Path) -> No
     done = shell(cli, f"cat {RESPONSES}/provider-error.json; exit 22")
     assert (done.returncode, done.stdout) == (22, (RESPONSES / "provider-error.json").read_text())
     assert "the provider answered with an error 429" in done.stderr
-    assert "the hold is given back" in done.stderr
+    assert "the hold is released" in done.stderr
     assert not ledger.exists()
     assert held(cli) == 0
 
@@ -122,7 +122,7 @@ def test_hold_that_cannot_be_given_back_is_said_and_the_exit_code_stays(cli: Cli
     script = f"rm -rf {ledger.parent}; touch {ledger.parent}; cat {RESPONSES}/provider-error.json; exit 22"
     done = shell(cli, script)
     assert done.returncode == 22
-    assert "is not given back" in done.stderr
+    assert "was not released" in done.stderr
 
 
 def test_output_of_any_bytes_and_size_is_untouched_in_flat_memory(

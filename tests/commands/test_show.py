@@ -87,7 +87,7 @@ def test_text_is_aligned_plain_and_whole(cli: Cli, hermes: Account) -> None:
     done = cli("show", "hermes", env={"COLUMNS": "20", "TERM": "xterm-256color"})
     assert (done.returncode, done.stderr) == (0, "")
     head, *lines = done.stdout.splitlines()
-    assert head == "hermes: a breach blocks"
+    assert head == "hermes: calls over a cap are blocked"
     assert [line.split()[0] for line in lines] == [
         "window", "per-call", "hourly", "daily", "weekly", "monthly", "lifetime",
     ]  # fmt: skip
@@ -107,8 +107,8 @@ def test_text_is_aligned_plain_and_whole(cli: Cli, hermes: Account) -> None:
     ("changes", "head"),
     [
         ({}, "coder: no caps are set, every paid call is allowed"),
-        ({"daily_usd": Decimal(0)}, "coder: a breach blocks"),
-        ({"daily_usd": Decimal(0), "hard_cap": False}, "coder: a breach only warns"),
+        ({"daily_usd": Decimal(0)}, "coder: calls over a cap are blocked"),
+        ({"daily_usd": Decimal(0), "hard_cap": False}, "coder: calls over a cap are allowed with a warning"),
     ],
 )
 def test_headline_says_how_the_caps_bind(
@@ -226,11 +226,11 @@ def test_option_goes_before_the_variable_and_the_nearer_option_before_the_farthe
 def test_variable_that_is_set_but_empty_is_never_replaced_by_a_guess(cli: Cli, name: str) -> None:
     done = cli("show", env={name: ""})
     assert (done.returncode, done.stdout) == (64, "")
-    assert f"${name} is given but empty" in done.stderr
+    assert f"${name} is empty" in done.stderr
 
 
 @pytest.mark.parametrize("line", ["--root= show", "show --root=", "--agent= show", "show --personas-dir="])
 def test_option_that_is_given_but_empty_is_never_replaced_by_a_guess(cli: Cli, line: str) -> None:
     done = cli(*line.split())
     assert (done.returncode, done.stdout) == (64, "")
-    assert "is given but empty" in done.stderr
+    assert "is empty" in done.stderr

@@ -29,7 +29,8 @@ def spending(account: Account, cli: Cli) -> Cli:
 
 
 TEXT = """\
-hermes, from the first call to the last, under per-call $0.3500, daily $0.5000, warn-at 90%; a breach blocks
+hermes, from the first call to the last, under per-call $0.3500, daily $0.5000, warn-at 90%; \
+calls over a cap are blocked
   calls     4  $1.0000
   allowed   2  $0.3000
   warned    0  $0.0000
@@ -160,7 +161,7 @@ def test_persona_that_never_spent_has_no_calls(cli: Cli) -> None:
 
 REFUSED = {
     "no such persona": (("nobody",), 66, "no persona 'nobody'"),
-    "no amount": (("hermes", "--daily", "x"), 64, "--daily 'x' is neither an amount nor none"),
+    "no amount": (("hermes", "--daily", "x"), 64, "--daily 'x' is not an amount: "),
     "no share": (("hermes", "--warn-at", "2"), 64, "warn_at"),
     "no day": (("hermes", "--since", "x"), 64, "'x' is not a day"),
     "days the wrong way round": (("hermes", "--since", "today", "--until", "yesterday"), 64, "is after"),

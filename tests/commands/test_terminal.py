@@ -148,8 +148,8 @@ def test_letter_that_the_encoding_lacks_is_escaped(spending: Cli) -> None:
         name: on_terminal(spending, *command, env={"PYTHONIOENCODING": name}) for name in ("utf-8", "ascii")
     }
     assert said == {
-        "utf-8": "on record already: $0.0000 to hermes: request Ωmega\n",
-        "ascii": "on record already: $0.0000 to hermes: request \\u03a9mega\n",
+        "utf-8": "already recorded: $0.0000 to hermes: request Ωmega\n",
+        "ascii": "already recorded: $0.0000 to hermes: request \\u03a9mega\n",
     }
 
 

@@ -51,7 +51,7 @@ def hermes(home: Home) -> Account:
 
 def test_caps_bars_holds_and_rows_are_shown(watch: Watch, hermes: Account) -> None:
     hermes.reserve(Decimal("0.25"), hold_id="hold_1", surface="fusion", model="maker/two")
-    screen = watch().shows("hermes: a breach blocks", "latest charges", "first")
+    screen = watch().shows("hermes: calls over a cap are blocked", "latest charges", "first")
     assert screen[0].startswith("agent hermes  20")
     assert screen[0].endswith("Z  q quits")
     text = "\n".join(screen)
@@ -79,7 +79,7 @@ def test_only_what_changed_is_drawn_and_nothing_where_nothing_did(watch: Watch, 
     hermes.charge(Decimal("0.125"), model="maker/two", request_id="second")
     screen = terminal.shows("second", "$0.6250 of $1.0000")
     assert [line.split()[-1] for line in screen if "maker/" in line] == ["first", "second"]
-    assert "a breach blocks" not in terminal.written.rpartition("first")[2]
+    assert "are blocked" not in terminal.written.rpartition("first")[2]
 
 
 @pytest.mark.parametrize("columns", [60, 200])
@@ -232,21 +232,21 @@ def test_where_nobody_could_resume_it_it_is_not_suspended(watch: Watch, hermes: 
 @pytest.mark.usefixtures("hermes")
 def test_damage_is_shown_and_the_view_goes_on(watch: Watch, home: Home, ledger: Path) -> None:
     terminal = watch()
-    terminal.shows("hermes: a breach blocks")
+    terminal.shows("hermes: calls over a cap are blocked")
     whole = ledger.read_bytes()
     ledger.write_bytes(b"")
-    terminal.shows("hermes: cannot be told", "is shorter (0 bytes) than its checkpoint", "coder: no caps")
+    terminal.shows("hermes: cannot be read", "is shorter (0 bytes) than its checkpoint", "coder: no caps")
     ledger.write_bytes(whole + b"junk\n")
-    terminal.shows("hermes: a breach blocks", "warning:", "is unreadable: not JSON")
+    terminal.shows("hermes: calls over a cap are blocked", "warning:", "is unreadable: not JSON")
     file = home.persona_file("coder")
     file.write_text("[")
-    terminal.shows("coder: cannot be told", "hermes: a breach blocks")
+    terminal.shows("coder: cannot be read", "hermes: calls over a cap are blocked")
     file.unlink()
     init(home, ["sage"])
     screen = terminal.shows("sage: no caps are set")
     assert not [line for line in screen if line.startswith("coder")]
     file.symlink_to("nowhere")
-    terminal.shows("coder: cannot be told", "agent 'hermes' has no persona 'coder'")
+    terminal.shows("coder: cannot be read", "agent 'hermes' has no persona 'coder'")
 
 
 @pytest.mark.usefixtures("hermes")

@@ -195,7 +195,7 @@ def test_charge_says_what_is_wrong_with_the_persona(make: Make, files: dict[str,
     assert run(cli, "check", "hermes").refused(65, str(files["persona"]))
     charged = run(cli, *CHARGE)
     assert charged.code == 0
-    assert f"the charge is recorded, but: {files['persona']}" in charged.said
+    assert f"the charge is recorded, but the account cannot be read: {files['persona']}" in charged.said
 
 
 def test_repair_of_a_journal_without_end_keeps_its_holds_and_the_file(home: Home, cli: Cli) -> None:

@@ -160,7 +160,7 @@ def test_no_flipped_bit_fails_the_command(cli: Cli, ledger: Path, cache: Path, p
             *("--request-id", f"gen-{1:016x}"),
         )
         assert (again.returncode, again.stderr) == (0, ""), number
-        assert again.stdout.startswith("on record already")
+        assert again.stdout.startswith("already recorded")
         assert cli("verify", "hermes").returncode in {0, 10}
     assert ledger.read_bytes() == DATA
 

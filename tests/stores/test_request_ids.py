@@ -26,7 +26,7 @@ def test_same_id_with_the_same_facts_is_recorded_once_and_says_so(cli: Cli, ledg
     charge = ("charge", "hermes", "--model", "m", "--request-id", "r1", "--cost")
     assert cli(*charge, "0.25").stdout.startswith("charged $0.2500")
     again = cli(*charge, "0.250")
-    assert (again.returncode, again.stdout) == (0, "on record already: $0.2500 to hermes: request r1\n")
+    assert (again.returncode, again.stdout) == (0, "already recorded: $0.2500 to hermes: request r1\n")
     assert ids_in(ledger) == ["r1"]
 
 
@@ -148,7 +148,7 @@ def test_batch_records_all_or_nothing_and_never_twice(cli: Cli, ledger: Path, tm
     first = cli("charge", "hermes", "--batch", str(batch))
     assert (first.returncode, first.stdout) == (0, "charged $0.25000015 to hermes: 2 calls\n")
     again = cli("charge", "hermes", "--batch", "-", input=batch.read_text())
-    assert again.stdout == "charged $0.0000 to hermes: 0 calls, 2 more were on record already\n"
+    assert again.stdout == "charged $0.0000 to hermes: 0 calls, 2 more were already recorded\n"
     assert len(ids_in(ledger)) == 2
 
 

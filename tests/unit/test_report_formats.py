@@ -167,7 +167,7 @@ def test_every_format_for_people_says_the_same(form: Format, spending: Report) -
     words = " ".join(Elements(text).text) if form == "html" else text
     words = re.sub(r"\s+", " ", words.replace("\\", ""))
     for part in (
-        "both included (7 days), UTC",
+        "(7 days, UTC)",
         "6 calls, 1 voided",
         "$1.2500",
         "2026-05-29",

@@ -1,1 +1,1 @@
-"""The commands: one file a command."""
+"""One module per command."""

@@ -1,4 +1,4 @@
-"""A file of charges: JSON lines in, charges out, every bad line named."""
+"""Reads a file of charges (JSON lines) and reports every bad line by its number."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from hal0_budget.stores.files.row_format import Unreadable, parse_object
 from hal0_budget.stores.files.source import blocks_of
 
 _KEYS = {"cost_usd", "model", "surface", "request_id", "ts", "persona_id", "hold_id", "cost_source"}
-_NAMED = 20
+# At most so many bad lines are quoted in the message.
+_QUOTED = 20
 
-# Longer than the line of any charge.
+# A longer line cannot be a charge.
 _LONGEST = 256 * 1024
-# So that input without an end, be it of blank lines, fills no memory.
+# Limits, so that endless input (blank lines too) cannot fill the memory.
 _MOST_BYTES = 64 * 1024 * 1024
 _MOST_CHARGES = 1_000_000
 
@@ -32,11 +33,12 @@ _TIME = (
 
 
 def read_batch(name: str, persona: str) -> tuple[Charge, ...]:
-    """The charges of a file, or of stdin for `-`. Raises InvalidCharge that names every bad line, UsageError.
+    """Read the charges of the file `name` (`-` is stdin).
 
-    A line is an object with `cost_usd` and `model`, and where known `surface`, `request_id`, `ts`;
-    a row as hal0 writes it is one. A line without a request id gets one made of the file and its place in
-    it, so that the same file is never charged twice.
+    A line is a JSON object with `cost_usd` and `model`, and optionally `surface`, `request_id` and `ts`;
+    hal0's own rows have this form. A line without a request id gets one made from the file's digest and
+    the line number, so that the same file is never charged twice. Raises UsageError, and InvalidCharge
+    with every bad line.
     """
     digest, lines = _read(name)
     charges: list[Charge] = []
@@ -49,13 +51,13 @@ def read_batch(name: str, persona: str) -> tuple[Charge, ...]:
         except (ValueError, BudgetError) as error:
             wrong.append(f"line {number}: {error}")
     if wrong:
-        more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
-        raise InvalidCharge(f"{name}: nothing was recorded: {'; '.join(wrong[:_NAMED])}{more}", lines=wrong)
+        more = f"; and {len(wrong) - _QUOTED} more" if len(wrong) > _QUOTED else ""
+        raise InvalidCharge(f"{name}: nothing was recorded: {'; '.join(wrong[:_QUOTED])}{more}", lines=wrong)
     return tuple(charges)
 
 
 def _read(name: str) -> tuple[str, list[tuple[int, bytes]]]:
-    """The digest of a file, and its lines that are not blank with their numbers. Raises InvalidCharge."""
+    """The digest of a file, and its non-blank lines with their numbers. Raises InvalidCharge."""
     digest = hashlib.sha256()
     found: list[tuple[int, bytes]] = []
     rest, number, size = b"", 0, 0
@@ -68,7 +70,7 @@ def _read(name: str) -> tuple[str, list[tuple[int, bytes]]]:
         found += new
         if size > _MOST_BYTES or len(found) > _MOST_CHARGES:
             raise InvalidCharge(
-                f"{name}: a batch has at most {_MOST_BYTES} bytes and {_MOST_CHARGES} charges; cut it up"
+                f"{name}: a batch has at most {_MOST_BYTES} bytes and {_MOST_CHARGES} charges; split it"
             )
         for place, line in (*new, (number + 1, rest)):
             if len(line) >= _LONGEST:

@@ -1,4 +1,4 @@
-"""`charge`: the record after a paid call."""
+"""`charge`: records a paid call."""
 
 from __future__ import annotations
 
@@ -8,17 +8,7 @@ import typer
 
 from hal0_budget.account import Account
 from hal0_budget.cli.answer import amount_of, statement_body
-from hal0_budget.cli.options import (
-    Agent,
-    AsJson,
-    LockWait,
-    Persona,
-    PersonasDir,
-    Prices,
-    Quiet,
-    Root,
-    home_of,
-)
+from hal0_budget.cli.options import Context, LockWait, Persona, Prices, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.errors import BudgetError, InvalidCharge, InvalidEstimate, UsageError
 from hal0_budget.model.charge import Charge
@@ -32,26 +22,32 @@ _MORE = (
 )  # fmt: skip
 
 
+@shared_options()
 def charge(
+    context: Context,
     persona: Persona,
-    cost: Annotated[str | None, typer.Option("--cost", metavar="USD", help="What the call did cost.")] = None,
+    cost: Annotated[
+        str | None, typer.Option("--cost", metavar="USD", help="Actual cost of the call.")
+    ] = None,
     model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="The model called.")] = None,
     from_response: Annotated[
         str | None,
         typer.Option(
             "--from-response",
             metavar="FILE|-",
-            help="Read id, model, tokens and cost from a provider's reply.",
+            help="Read id, model, tokens and cost from a provider's response.",
         ),
     ] = None,
     headers: Annotated[
         str | None,
-        typer.Option("--headers", metavar="FILE", help="The reply's headers, where a proxy puts its cost."),
+        typer.Option(
+            "--headers", metavar="FILE", help="Headers of the response; some proxies put the cost there."
+        ),
     ] = None,
     estimate: Annotated[
         str | None,
         typer.Option(
-            "--estimate", metavar="USD", help="What to book where the reply does not tell its cost."
+            "--estimate", metavar="USD", help="Amount to book if the response does not state its cost."
         ),
     ] = None,
     prices: Prices = None,
@@ -60,35 +56,30 @@ def charge(
     ] = "cli",
     request_id: Annotated[
         str | None,
-        typer.Option("--request-id", metavar="ID", help="The provider's id of the call; else one is made."),
+        typer.Option("--request-id", metavar="ID", help="The provider's id of the call. Default: a new id."),
     ] = None,
     hold: Annotated[
         str | None, typer.Option("--hold", metavar="ID", help="The hold that this charge settles.")
     ] = None,
     batch: Annotated[
         str | None,
-        typer.Option("--batch", metavar="FILE|-", help="Record a file of charges, as JSON lines, instead."),
+        typer.Option("--batch", metavar="FILE|-", help="Record a file of charges (JSON lines) instead."),
     ] = None,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
-    """Record what a call did cost.
+    """Record the actual cost of a call.
 
-    When this ends in 0, the row is on the disk. Needs --cost and --model, or --from-response, or
-    --batch. A reply that states its cost is charged that; else its tokens are priced; else --cost or
-    --estimate is booked; a price that is not known is never zero. A request id that is on record with
-    the same facts is not recorded again. Records even where the persona is malformed or the ledger
-    damaged, and says on stderr what is wrong.
+    Exit code 0 means that the row is on the disk. Needs --cost and --model, or --from-response, or
+    --batch. If a response states its cost, that is charged; else its tokens are priced; else --cost or
+    --estimate is booked. An unknown price never counts as zero. Repeating a request id with the same
+    facts records nothing new. The charge is recorded even if the persona is malformed or the ledger is
+    damaged; stderr says what is wrong.
     """
-    account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
+    account = Account(context.home, persona, lock_timeout=lock_timeout)
     if batch is not None:
         others = (cost, model, request_id, hold, from_response, headers, estimate, prices)
         if any(option is not None for option in others):
-            raise UsageError("--batch stands alone: the file says what each call was and did cost")
+            raise UsageError("--batch must be the only charge: the file names each call and its cost")
         from hal0_budget.cli.commands.batch import read_batch
         from hal0_budget.cli.terminal.progress import tracked
 
@@ -104,7 +95,7 @@ def charge(
         given = read._replace(surface=surface, request_id=known, hold_id=hold)
         return _recorded(account, given, why)
     if (headers, estimate, prices) != (None, None, None):
-        raise UsageError("--headers, --estimate and --prices are for --from-response")
+        raise UsageError("--headers, --estimate and --prices need --from-response")
     if told is None or model is None:
         raise UsageError(
             f"charge needs {'--cost' if told is None else '--model'}, --from-response or --batch"
@@ -113,11 +104,11 @@ def charge(
 
 
 def _recorded(account: Account, charge: Charge, why: str | None) -> Result:
-    """Record a charge; `why` says why it is not what a reply told."""
+    """Record a charge; `why` says why its cost is not the one that the response states."""
     (receipt,) = account.charge_all((charge,))
     row = receipt.row
     body, warnings, errors = _after(account)
-    verb = "on record already:" if receipt.was_recorded else "charged"
+    verb = "already recorded:" if receipt.was_recorded else "charged"
     notes = [] if why is None else [why]
     if receipt.overrun is not None:
         notes.append(f"overrun: the call cost {dollars(receipt.overrun)} more than was held")
@@ -153,7 +144,7 @@ def _recorded_all(account: Account, receipts: tuple[Receipt, ...]) -> Result:
         data={**body, "recorded": True, "charges": len(new), "were_recorded": known, "cost_usd": total(new)},
         lines=[
             f"charged {dollars(total(new))} to {account.persona}: {len(new)} calls"
-            + (f", {known} more were on record already" if known else "")
+            + (f", {known} more were already recorded" if known else "")
         ],
         warnings=warnings,
         errors=errors,
@@ -161,14 +152,14 @@ def _recorded_all(account: Account, receipts: tuple[Receipt, ...]) -> Result:
 
 
 def _after(account: Account) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
-    """The account after the charge, its warnings, and why it cannot be told where it cannot.
+    """The account after the charge: JSON keys, warnings, and errors if it cannot be read.
 
-    Nothing here can undo the charge.
+    A failure here does not undo the charge.
     """
     try:
         statement = account.show()
     except BudgetError as error:
-        problem = f"the charge is recorded, but: {error.message}"
+        problem = f"the charge is recorded, but the account cannot be read: {error.message}"
         unknown = dict.fromkeys(("budget", "spend", "remaining", "windows", "unconfirmed_usd"))
         return {"persona_id": account.persona, **unknown, "warnings": [problem]}, (), (problem,)
     return statement_body(statement), statement.warnings, ()

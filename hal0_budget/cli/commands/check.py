@@ -9,18 +9,14 @@ import typer
 from hal0_budget.account import Account
 from hal0_budget.cli.answer import amount_of, decision_body, decision_code, decision_line, perfdata
 from hal0_budget.cli.options import (
-    Agent,
-    AsJson,
+    Context,
     InputTokens,
     Model,
     Output,
     OutputTokens,
     Persona,
-    PersonasDir,
     Prices,
-    Quiet,
-    Root,
-    home_of,
+    shared_options,
 )
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.errors import InvalidEstimate
@@ -33,38 +29,39 @@ def _set_format(ctx: typer.Context, value: Literal["text", "json", "nagios"]) ->
     return value
 
 
+@shared_options()
 def check(
+    context: Context,
     persona: Persona,
     estimate: Annotated[
         str | None,
         typer.Option(
-            "--estimate", metavar="USD", help="What the call is expected to cost; else: is anything left?"
+            "--estimate",
+            metavar="USD",
+            help="Expected cost of the call. Without it: is any money left?",
         ),
     ] = None,
-    warn_ok: Annotated[bool, typer.Option("--warn-ok", help="End in 0 instead of 10 on a warning.")] = False,
+    warn_ok: Annotated[
+        bool, typer.Option("--warn-ok", help="Exit with 0 instead of 10 on a warning.")
+    ] = False,
     model: Model = None,
     input_tokens: InputTokens = None,
     output_tokens: OutputTokens = None,
     prices: Prices = None,
-    answer_format: Annotated[
+    _answer_format: Annotated[
         Literal["text", "json", "nagios"],
         typer.Option(
-            "--format", callback=_set_format, help="Text, JSON, or one line of a monitoring plugin."
+            "--format", callback=_set_format, help="Text, JSON, or one line for a monitoring system."
         ),
     ] = "text",
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
     """Ask whether a paid call may be made.
 
-    Ends in 0 allow, 10 warn, 20 block; 64 and above: could not tell, treat as block. Changes neither
-    ledger nor persona. In place of an estimate, a model and its tokens say what the call will cost; then
-    the answer also says how many output tokens still fit.
+    Exit codes: 0 allow, 10 warn, 20 block, 64 and above: error, treat it as block. Changes neither the
+    ledger nor the persona. Instead of an estimate, give a model and its token counts; then the answer
+    also says how many output tokens still fit.
     """
-    account = Account(home_of(root, personas_dir, agent), persona)
+    account = Account(context.home, persona)
     if (model, input_tokens, output_tokens, prices) == (None, None, None, None):
         usd = None if estimate is None else amount_of("--estimate", estimate, InvalidEstimate)
         return _answer(account.check(usd), warn_ok=warn_ok)

@@ -1,4 +1,4 @@
-"""`completion`: what makes a shell complete commands, options and persona names."""
+"""`completion`: prints the completion script of a shell."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def completion(
 ) -> Result:
     """Print the completion script of a shell.
 
-    It completes commands, options and persona names. Load it with: eval "$(hal0-budget completion bash)",
-    the same in zsh after compinit, or hal0-budget completion fish | source.
+    The script completes commands, options, persona names and ids. Load it with: eval "$(hal0-budget
+    completion bash)", the same in zsh after compinit, or hal0-budget completion fish | source.
     """
     if typed is not None:
         # So the script asks: the words typed after the program's name, the last one unfinished.

@@ -1,4 +1,4 @@
-"""`help`: what the program or one command does, and its options."""
+"""`help`: shows what the program or a command does, and its options."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hal0_budget.cli.render.emit import Result
 def help(  # noqa: A001, the command's name
     command: Annotated[
         str | None,
-        typer.Argument(metavar="[COMMAND]", help="The command; else the program.", show_default=False),
+        typer.Argument(metavar="[COMMAND]", help="The command. Default: the program.", show_default=False),
     ] = None,
 ) -> Result:
-    """Show the help of the program or of a command, and end in 0.
+    """Show the help of the program or of a command, and exit with 0.
 
-    The --help of a command that scripts act on, such as check, ends in 64: 0 is a verdict there.
+    With --help, a command whose exit code scripts act on, such as check, exits with 64: 0 would be a verdict.
     """
     from hal0_budget.cli.app import PROGRAM, app
 

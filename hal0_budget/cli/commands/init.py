@@ -1,4 +1,4 @@
-"""`init`: persona files to start from."""
+"""`init`: creates persona files to start from."""
 
 from __future__ import annotations
 
@@ -6,39 +6,38 @@ from typing import Annotated
 
 import typer
 
-from hal0_budget.cli.options import Agent, AsJson, LockWait, PersonasDir, Quiet, Root, home_of
+from hal0_budget.cli.options import Context, LockWait, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 from hal0_budget.stores.files.scaffold import DEFAULT_PERSONAS
 from hal0_budget.stores.files.scaffold import init as set_up
 
 
+@shared_options()
 def init(
+    context: Context,
     personas: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PERSONA]...", help=f"Ids; the first becomes active. Else {', '.join(DEFAULT_PERSONAS)}."
+            metavar="[PERSONA]...",
+            help=f"Personas to create; the first becomes active. Default: {', '.join(DEFAULT_PERSONAS)}.",
         ),
     ] = None,
     repair: Annotated[
         bool,
         typer.Option(
             "--repair",
-            help="Rewrite what exists; keep readable caps, block where one is not; the old file is FILE.bak.",
+            help="Rewrite existing files, keeping readable caps; block all calls if one is unreadable. "
+            "The old file is saved as FILE.bak.",
         ),
     ] = False,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
-    """Write persona files to start from.
+    """Create persona files to start from.
 
-    Each has an empty budget; active.txt names the first. What exists is left.
+    Each has an empty budget; active.txt names the first. Existing files are not changed.
     """
-    home = home_of(root, personas_dir, agent)
+    home = context.home
     done = set_up(home, personas or DEFAULT_PERSONAS, repair=repair, lock_timeout=lock_timeout)
     return Result(
         data={

@@ -1,4 +1,4 @@
-"""`log`: the rows of a ledger, newest last, and those that come."""
+"""`log`: prints the rows of a ledger, newest last, and new ones as they are appended."""
 
 from __future__ import annotations
 
@@ -10,17 +10,7 @@ from typing import Annotated
 import typer
 
 from hal0_budget.account import Account
-from hal0_budget.cli.options import (
-    Agent,
-    AsJson,
-    ColorWhen,
-    Persona,
-    PersonasDir,
-    Quiet,
-    Root,
-    home_of,
-    whole_number,
-)
+from hal0_budget.cli.options import ColorWhen, Context, Persona, shared_options, whole_number
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.cli.render.rows import row_body
 from hal0_budget.clock import utc_now
@@ -34,7 +24,9 @@ _BATCH = 500
 _MOST_ROWS = 10**18 - 1
 
 
+@shared_options()
 def log(
+    context: Context,
     persona: Persona,
     last: Annotated[
         str | None,
@@ -42,36 +34,31 @@ def log(
             "-n",
             "--last",
             metavar="N",
-            help=f"How many rows, or all; {_SHOWN}, with --since all.",
+            help=f"Number of rows, or `all`. Default: {_SHOWN}, with --since all of them.",
             show_default=False,
         ),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="DATE", help=f"Rows of that day (UTC) and later: {FORMS}."),
+        typer.Option("--since", metavar="DATE", help=f"First day (UTC): {FORMS}."),
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with the rows that come, until interrupted.")
+        bool, typer.Option("--follow", "-f", help="Print new rows as they are appended, until interrupted.")
     ] = False,
-    color: ColorWhen = "auto",
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    _color: ColorWhen = "auto",
 ) -> Result:
     """Show the rows of a ledger, newest last.
 
-    Amounts are USD, times UTC; a row that a later one takes back is marked as voided. Unreadable lines are
-    named on stderr. With --follow, a ledger that is replaced is read on from the beginning of the new one,
-    and --json answers with one object a row and line.
+    Amounts are in USD, times in UTC. A row that a later row takes back is marked as voided. Unreadable
+    lines are reported on stderr. With --follow, --json prints one object per row and line, and a ledger
+    that is replaced is read from the beginning of the new one.
     """
-    account = Account(home_of(root, personas_dir, agent), persona)
+    account = Account(context.home, persona)
     day = None if since is None else day_of(since, utc_now().date())
     tail = account.tail(_wanted(last, _SHOWN if since is None else None), day)
     if follow:
         return Result({}, more=_followed(tail))
-    if as_json:
+    if context.as_json:
         found = list(tail.read())
         rows = [row_body(entry) for entry in found if isinstance(entry, Entry)]
         warnings = [line for line in found if isinstance(line, str)]
@@ -80,7 +67,7 @@ def log(
 
 
 def _wanted(text: str | None, default: int | None) -> int | None:
-    """How many rows `-n` asks for; None for all of them."""
+    """The number of rows that `-n` asks for; None means all."""
     if text is None:
         return default
     if text == "all":
@@ -88,7 +75,7 @@ def _wanted(text: str | None, default: int | None) -> int | None:
     try:
         return whole_number(text, _MOST_ROWS)
     except ValueError:
-        raise UsageError(f"-n {text!r} is neither a number of rows nor all") from None
+        raise UsageError(f"-n {text!r} is not a number of rows; write a number or all") from None
 
 
 def _listed(found: Iterator[Entry | str]) -> Iterator[Result]:
@@ -99,12 +86,12 @@ def _listed(found: Iterator[Entry | str]) -> Iterator[Result]:
 def _followed(tail: Tail) -> Iterator[Result]:
     import gc
 
-    # This may live for months, unlike all that `main()` turned it off for.
+    # `main()` disables the garbage collector for short runs; this one may last for months.
     gc.enable()
     while True:
         for found in tail.read():
             yield _result([found])._replace(data=row_body(found) if isinstance(found, Entry) else {})
-        # Nothing to say: whoever prints sees to it that there is still somebody to say it to.
+        # Heartbeat: an empty result lets the renderer notice a closed pipe.
         yield Result({})
         time.sleep(_PAUSE)
 

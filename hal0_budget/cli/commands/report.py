@@ -1,4 +1,4 @@
-"""`report`: what was spent, on what, and when the caps are reached."""
+"""`report`: shows what was spent, on what, and when the caps will be reached."""
 
 from __future__ import annotations
 
@@ -10,16 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hal0_budget.cli.options import (
-    Agent,
-    AsJson,
-    ColorWhen,
-    Output,
-    PersonasDir,
-    Quiet,
-    Root,
-    home_of,
-)
+from hal0_budget.cli.options import ColorWhen, Context, Output, shared_options
 from hal0_budget.cli.render.emit import Result, json_text
 from hal0_budget.cli.terminal.progress import reading
 from hal0_budget.clock import utc_now
@@ -47,26 +38,30 @@ def _set_format(ctx: typer.Context, value: Format | None) -> Format | None:
     return value
 
 
+@shared_options()
 def report(
+    context: Context,
     personas: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PERSONA...]", help="The personas; else every one of the agent."),
+        typer.Argument(
+            metavar="[PERSONA...]", help="The personas' ids. Default: every persona of the agent."
+        ),
     ] = None,
     since: Annotated[
         str | None,
         typer.Option(
             "--since",
             metavar="DAY",
-            help="The first day: 2026-05-29, 20260529, today, yesterday, or that of the last 7d, 2w, 1mo.",
+            help="First day: 2026-05-29, 20260529, today, yesterday, or the first of the last 7d, 2w or 1mo.",
         ),
     ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="DAY", help="The last day, which is included.")
-    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="DAY", help="Last day (inclusive).")] = None,
     by: Annotated[
         str,
         typer.Option(
-            "--by", metavar="LIST", help="Any of day, week, month, model, surface, persona, source."
+            "--by",
+            metavar="LIST",
+            help="Group by any of day, week, month, model, surface, persona, source.",
         ),
     ] = "persona,day",
     report_format: Annotated[
@@ -74,7 +69,7 @@ def report(
         typer.Option(
             "--format",
             callback=_set_format,
-            help="Else: a table on a terminal, and plain off it.",
+            help="Default: a table on a terminal, else plain.",
             show_default=False,
         ),
     ] = None,
@@ -84,44 +79,39 @@ def report(
             "-o",
             "--output",
             metavar="FILE",
-            help="Write to a file; .txt, .csv, .md, .json or .html picks the format.",
+            help="Write to a file; its ending (.txt, .csv, .md, .json, .html) sets the format.",
         ),
     ] = None,
     timezone: Annotated[
-        str, typer.Option("--timezone", metavar="IANA", help="The zone of the days, as in Europe/Berlin.")
+        str, typer.Option("--timezone", metavar="IANA", help="Time zone of the days, such as Europe/Berlin.")
     ] = "UTC",
     only_if: Annotated[
         Literal["warn", "block"] | None,
         typer.Option(
             "--only-if",
-            help="Say nothing unless a persona is warned or blocked now, or cannot be read.",
+            help="Print nothing unless a persona is at this level (or above) now, or cannot be read.",
             show_default=False,
         ),
     ] = None,
-    color: ColorWhen = "auto",
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    _color: ColorWhen = "auto",
 ) -> Result:
-    """Say what was spent, on what, and when the caps are reached.
+    """Show what was spent, on what, and when caps will be reached.
 
-    Without --since and --until: the last 7 days; grouped by week 8 weeks, by month 12 months.
-    Unreadable rows are left out and named on stderr; a persona that cannot be read does not keep the
-    others from being reported, and its exit code is that of the command.
+    Without --since and --until: the last 7 days; grouped by week 8 weeks, by month 12 months. Unreadable
+    rows are left out and reported on stderr. If a persona cannot be read, the others are still reported,
+    and the command exits with the code of that failure.
     """
-    form = _form(report_format, output, as_json=as_json)
+    form = _form(report_format, output, as_json=context.as_json)
     words, zone = by_of(by), zone_of(timezone)
     if since is None and until is None:
         since = default_since(words, day_at(utc_now(), zone)).isoformat()
-    home = home_of(root, personas_dir, agent)
+    home = context.home
     with reading() as progress:
         found = made(home, personas or (), since=since, until=until, by=words, zone=zone, progress=progress)
     if len(found.failures) == len(personas or ()) == 1:
         raise found.failures[0].error
     code = max((failure.error.exit_code for failure in found.failures), default=0)
-    if only_if and not _is_worth_saying(found, only_if):
+    if only_if and not _is_at_level(found, only_if):
         return Result({})
     answer = _answer(found, form, output)
     return answer._replace(
@@ -151,22 +141,20 @@ def text_of(found: Report, form: Format, encoding: str = "utf-8", *, in_color: b
 
 
 def _form(asked: Format | None, output: Path | None, *, as_json: bool) -> Format | None:
-    """The format that the options name; None leaves it to who looks. Raises UsageError."""
+    """The format that the options ask for; None means that it depends on stdout. Raises UsageError."""
     if as_json and asked not in {None, "json"}:
-        raise UsageError(f"--json and --format {asked} ask for two formats; name one")
+        raise UsageError(f"--json and --format {asked} are two formats; choose one")
     if asked or as_json:
         return asked or "json"
     if output is None:
         return None
     if output.suffix not in _ENDINGS:
-        raise UsageError(
-            f"-o {output} does not say its format: end it in {', '.join(_ENDINGS)}, or add --format"
-        )
+        raise UsageError(f"-o {output} has no known ending: use {', '.join(_ENDINGS)}, or add --format")
     return _ENDINGS[output.suffix]
 
 
-def _is_worth_saying(found: Report, only_if: Literal["warn", "block"]) -> bool:
-    """Whether a persona is at what is asked for, or something could not be read."""
+def _is_at_level(found: Report, only_if: Literal["warn", "block"]) -> bool:
+    """Whether a persona is at that level or above, or something could not be read."""
     levels = {"block"} if only_if == "block" else {"block", "warn"}
     return bool(found.failures) or any(
         part.verdict.level in levels or part.problems for part in found.personas
@@ -191,9 +179,9 @@ def _shown(found: Report, form: Format | None, is_for_a_person: bool) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file by `text`, whole or not at all. Raises UsageError, WriteFailed, PermissionRefused."""
+    """Atomically replace a file by `text`. Raises UsageError, WriteFailed, PermissionRefused."""
     if path.exists() and not path.is_file():
-        raise UsageError(f"-o {path} is no regular file; without -o the report goes to stdout")
+        raise UsageError(f"-o {path} is not a regular file; without -o the report goes to stdout")
     try:
         replace(path, text.encode("utf-8", "backslashreplace"), f".{os.getpid()}.new")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`reserve`: a gate that holds under parallel calls."""
+"""`reserve`: checks a call and holds its estimate, so that parallel calls cannot overspend."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ import typer
 from hal0_budget.account import UNKNOWN, Account
 from hal0_budget.cli.answer import decision_body, decision_code, decision_line
 from hal0_budget.cli.options import (
-    Agent,
-    AsJson,
+    Context,
     InputTokens,
     LockWait,
     Model,
     OutputTokens,
     Persona,
-    PersonasDir,
     Prices,
-    Quiet,
-    Root,
     Ttl,
-    home_of,
+    shared_options,
     ttl_of,
 )
 from hal0_budget.cli.pricing import estimate_of
@@ -29,11 +25,13 @@ from hal0_budget.cli.render.emit import Result
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 
 
+@shared_options()
 def reserve(
+    context: Context,
     persona: Persona,
     estimate: Annotated[
         str | None,
-        typer.Option("--estimate", metavar="USD", help="What the call is expected to cost."),
+        typer.Option("--estimate", metavar="USD", help="Expected cost of the call."),
     ] = None,
     model: Model = None,
     input_tokens: InputTokens = None,
@@ -41,30 +39,26 @@ def reserve(
     prices: Prices = None,
     ttl: Ttl = "15m",
     hold_id: Annotated[
-        str | None, typer.Option("--hold-id", metavar="ID", help="The hold's id; else one is made.")
+        str | None, typer.Option("--hold-id", metavar="ID", help="The hold's id. Default: a new id.")
     ] = None,
     on_expiry: Annotated[
         Literal["book", "release"],
-        typer.Option("--on-expiry", help="When its time is up: book it as unconfirmed, or give it back."),
+        typer.Option("--on-expiry", help="When the hold expires: book it as unconfirmed, or release it."),
     ] = "book",
     surface: Annotated[str, typer.Option("--surface", metavar="NAME", help="The paid service.")] = "cli",
-    warn_ok: Annotated[bool, typer.Option("--warn-ok", help="End in 0 instead of 10 on a warning.")] = False,
+    warn_ok: Annotated[
+        bool, typer.Option("--warn-ok", help="Exit with 0 instead of 10 on a warning.")
+    ] = False,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
-    """Decide as check does, and set the estimate aside.
+    """Decide as check does, and hold the estimate.
 
-    Prints the id of the hold, alone on a line; what else there is to say goes to stderr. The hold
-    counts against every window until charge --hold settles it, release gives it back, or its time is up.
-    Ends in the codes of check; blocked sets nothing aside. In place of an estimate, a model and its
-    tokens say what the call will cost.
+    Prints the id of the hold on one line; everything else goes to stderr. The hold counts against every
+    window until charge --hold settles it, release gives it back, or it expires. Exit codes are those of
+    check; a blocked call gets no hold. Instead of an estimate, give a model and its token counts.
     """
     expected = estimate_of(estimate, model, input_tokens, output_tokens, prices)
-    account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
+    account = Account(context.home, persona, lock_timeout=lock_timeout)
     decision, hold = account.reserve(
         expected.usd,
         ttl=ttl_of(ttl),

@@ -1,4 +1,4 @@
-"""`run`: reserve, run a command, charge, in one step."""
+"""`run`: reserves, runs a command and charges its cost in one step."""
 
 from __future__ import annotations
 
@@ -11,19 +11,15 @@ import typer
 from hal0_budget.account import UNKNOWN, Account
 from hal0_budget.cli.answer import BLOCK, decision_body, decision_line
 from hal0_budget.cli.options import (
-    Agent,
-    AsJson,
+    Context,
     InputTokens,
     LockWait,
     Model,
     OutputTokens,
     Persona,
-    PersonasDir,
     Prices,
-    Quiet,
-    Root,
     Ttl,
-    home_of,
+    shared_options,
     ttl_of,
 )
 from hal0_budget.cli.pricing import estimate_of
@@ -40,14 +36,16 @@ from hal0_budget.providers.transcript import MAX_REPLY, read_reply
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 
 
+@shared_options()
 def run(
+    context: Context,
     persona: Persona,
     command: Annotated[
         list[str], typer.Argument(metavar="-- CMD...", help="The command to run.", show_default=False)
     ],
     estimate: Annotated[
         str | None,
-        typer.Option("--estimate", metavar="USD", help="What the call is expected to cost."),
+        typer.Option("--estimate", metavar="USD", help="Expected cost of the call."),
     ] = None,
     model: Model = None,
     input_tokens: InputTokens = None,
@@ -55,32 +53,30 @@ def run(
     prices: Prices = None,
     cost_file: Annotated[
         str | None,
-        typer.Option("--cost-file", metavar="FILE", help="A file the command writes its cost in USD into."),
+        typer.Option("--cost-file", metavar="FILE", help="File that the command writes its cost in USD to."),
     ] = None,
     from_stdout: Annotated[
-        bool, typer.Option("--from-stdout", help="Read what the call did cost from the reply it prints.")
+        bool,
+        typer.Option("--from-stdout", help="Read the actual cost from the response that the command prints."),
     ] = False,
     surface: Annotated[str, typer.Option("--surface", metavar="NAME", help="The paid service.")] = "cli",
     ttl: Ttl = "15m",
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
-    """Reserve, run a command, and charge what it did cost.
+    """Reserve, run a command, and charge its actual cost.
 
-    The command has our streams, and its exit code is passed on. It is never started when the estimate is
-    blocked (20) or cannot be judged (64 and above); then alone --json answers, for else stdout is the
-    command's. With --from-stdout its output passes through untouched
-    and is read as the provider's reply. Where nothing tells what the call did cost, the estimate is booked
-    and marked as estimated; an error of the provider's gives it back.
+    The command inherits stdin, stdout and stderr, and its exit code is passed on. It is not started if
+    the estimate is blocked (20) or cannot be judged (64 and above); only then does --json print an
+    answer, because stdout belongs to the command. With --from-stdout its output is passed on unchanged
+    and is read as the provider's response. If no actual cost is found, the estimate is booked and marked
+    as estimated; if the provider answered with an error, the hold is released.
     """
     if from_stdout and cost_file is not None:
-        raise UsageError("--from-stdout and --cost-file both say what the call did cost; leave one out")
-    account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
-    # Prices are for the reply as well.
+        raise UsageError(
+            "--from-stdout and --cost-file both name the source of the actual cost; leave one out"
+        )
+    account = Account(context.home, persona, lock_timeout=lock_timeout)
+    # With --from-stdout and --estimate, the prices are for the response only.
     for_estimate = None if from_stdout and estimate is not None else prices
     expected = estimate_of(estimate, model, input_tokens, output_tokens, for_estimate)
     costs = CostFile(Path(cost_file)) if cost_file else None
@@ -93,7 +89,7 @@ def run(
             warnings=decision.statement.warnings,
             exit_code=BLOCK,
         )
-    if decision.verdict.level == "warn" and not quiet:
+    if decision.verdict.level == "warn" and not context.quiet:
         complain(decision_line(decision))
     try:
         code = run_child(command, copy)
@@ -102,51 +98,51 @@ def run(
         return Result({}, errors=[str(error)], exit_code=error.exit_code)
     try:
         if copy is not None:
-            fallback = Fallback(estimate=hold.usd, price=expected.told)
+            fallback = Fallback(estimate=hold.usd, price=expected.basis)
             charge, doubt = _from_reply(hold, copy.kept(), prices, model, fallback)
         else:
-            charge, doubt = _from_file(hold, costs, expected.told)
+            charge, doubt = _from_file(hold, costs, expected.basis)
     except ProviderError as error:
-        return _given_back(account, hold, error.message, _delivered(copy, code))
-    return _settled(account, hold, charge, doubt, _delivered(copy, code))
+        return _release(account, hold, error.message, _exit_code(copy, code))
+    return _settle(account, hold, charge, doubt, _exit_code(copy, code))
 
 
-def _delivered(copy: Copy | None, code: int) -> int:
-    """The code of a command that ended in `code`: never 0 where its output did not reach our stdout."""
+def _exit_code(copy: Copy | None, code: int) -> int:
+    """The exit code of a command that exited with `code`: not 0 if its output did not reach our stdout."""
     if copy is None or copy.failure is None or code != 0:
         return code
     complain(f"hal0-budget: the output of the command could not be passed on: {copy.failure.strerror}")
     return WriteFailed.exit_code
 
 
-def _given_back(account: Account, hold: Hold, why: str, code: int) -> Result:
-    """Give the hold of a command back that ended in `code`; the result of the whole."""
+def _release(account: Account, hold: Hold, why: str, code: int) -> Result:
+    """Release the hold of a command that exited with `code`. Returns the result of `run`."""
     try:
         account.release(hold.hold_id)
     except BudgetError as error:
-        message = f"{why}; hold {hold.hold_id} is not given back: {error.message}"
+        message = f"{why}; hold {hold.hold_id} was not released: {error.message}"
         return Result({}, errors=[message], exit_code=code or error.exit_code)
-    return Result({}, notes=[f"{why}; the hold is given back"], exit_code=code)
+    return Result({}, notes=[f"{why}; the hold is released"], exit_code=code)
 
 
-def _settled(account: Account, hold: Hold, charge: Charge, doubt: list[str], code: int) -> Result:
-    """Settle the hold of a command that ended in `code`; the result of the whole."""
+def _settle(account: Account, hold: Hold, charge: Charge, doubt: list[str], code: int) -> Result:
+    """Settle the hold of a command that exited with `code`. Returns the result of `run`."""
     try:
         (receipt,) = account.charge_all((charge._replace(surface=hold.surface, hold_id=hold.hold_id),))
     except BudgetError as error:
-        when = f"it is booked at {dollars(hold.usd)} at {_clock(hold.expires)} unless it is settled by then"
+        when = f"unless it is settled, {dollars(hold.usd)} will be booked at {_clock(hold.expires)}"
         message = f"hold {hold.hold_id} is not settled: {error.message}; {when}"
         return Result({}, errors=[message], exit_code=code or error.exit_code)
     notes = [
         f"charged {dollars(receipt.row.cost_usd)} to {account.persona}: request {receipt.row.request_id}"
     ]
     if receipt.overrun is not None:
-        notes.append(f"overrun: the call did cost {dollars(receipt.overrun)} more than was held")
+        notes.append(f"overrun: the call cost {dollars(receipt.overrun)} more than was held")
     return Result({}, notes=notes, errors=doubt, exit_code=code)
 
 
 def _from_file(hold: Hold, costs: CostFile | None, price: str | None) -> tuple[Charge, list[str]]:
-    """The charge that the cost file tells, else the estimate, priced at `price`; and why it is that."""
+    """The charge from the cost file, else from the estimate (priced at `price`); and what went wrong."""
     estimated = Charge(hold.usd, hold.model, cost_source="estimated", price=price)
     if costs is None:
         return estimated, []
@@ -162,7 +158,7 @@ def _from_file(hold: Hold, costs: CostFile | None, price: str | None) -> tuple[C
 def _from_reply(
     hold: Hold, data: bytes, prices: str | None, model: str | None, fallback: Fallback
 ) -> tuple[Charge, list[str]]:
-    """The charge that the reply on stdout tells, else the estimate; and why it is that.
+    """The charge from the response `data`, else from the estimate; and what went wrong.
 
     Raises ProviderError.
     """

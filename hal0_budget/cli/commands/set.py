@@ -1,4 +1,4 @@
-"""`set`: change the caps of a persona."""
+"""`set`: changes the caps of a persona."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hal0_budget.cli.caps import (
     Weekly,
     changes_of,
 )
-from hal0_budget.cli.options import Agent, AsJson, LockWait, Persona, PersonasDir, Quiet, Root, home_of
+from hal0_budget.cli.options import Context, LockWait, Persona, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.errors import UsageError
 from hal0_budget.model.money import plain
@@ -29,7 +29,9 @@ from hal0_budget.model.windows import Window
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 
 
+@shared_options()
 def set(  # noqa: A001, the command's name
+    context: Context,
     persona: Persona,
     per_call: PerCall = None,
     hourly: Hourly = None,
@@ -40,20 +42,15 @@ def set(  # noqa: A001, the command's name
     hard_cap: HardCap = None,
     warn_at: WarnAt = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Remove every cap and setting that is not named.")
+        bool, typer.Option("--replace", help="Remove every cap and setting that is not given here.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the change and write nothing.")] = False,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
     """Change the caps of a persona.
 
-    Changes those that are named, in the budget table of the persona's file and nowhere else; `none`
-    removes one.
+    Changes only what the options name, in the budget table of the persona's file; `none` removes a cap
+    or setting.
     """
     caps: dict[Window, str | None] = {
         "per_call": per_call, "hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly,
@@ -61,8 +58,8 @@ def set(  # noqa: A001, the command's name
     }  # fmt: skip
     changes = changes_of(caps, hard_cap, warn_at)
     if not changes and not replace:
-        raise UsageError("nothing to set: name a cap, as in --daily 5, or --hard-cap, --warn-only, --warn-at")
-    account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
+        raise UsageError("nothing to set: add a cap such as --daily 5, or --hard-cap, --warn-only, --warn-at")
+    account = Account(context.home, persona, lock_timeout=lock_timeout)
     revision = account.set_budget(changes, replace=replace, dry_run=dry_run)
     return Result(
         data=_body(persona, revision, dry_run=dry_run),
@@ -90,14 +87,14 @@ def _lines(persona: str, revision: Revision, *, dry_run: bool) -> list[str]:
         return [f"{persona}: nothing to change"]
     verb = "would change" if dry_run else "changed"
     return [
-        f"{persona}: {verb} {key}: {_text(old)} -> {_text(new)}"
+        f"{persona}: {verb} {key}: {_text(key, old)} -> {_text(key, new)}"
         for key, (old, new) in revision.changes.items()
     ]
 
 
-def _text(value: object) -> str:
+def _text(key: str, value: object) -> str:
     if value is None:
-        return "none"
+        return "default (true)" if key == "hard_cap" else "none"
     if isinstance(value, Decimal):
         return plain(value)
     return str(value).lower()

@@ -1,4 +1,4 @@
-"""`show`: caps, what is spent and held of them, what remains, and when they reset."""
+"""`show`: shows caps, what is spent, held and remaining of each, and when it resets."""
 
 from __future__ import annotations
 
@@ -8,29 +8,26 @@ import typer
 
 from hal0_budget.account import Account
 from hal0_budget.cli.answer import statement_body
-from hal0_budget.cli.options import Agent, AsJson, ColorWhen, PersonasDir, Quiet, Root, home_of
+from hal0_budget.cli.options import ColorWhen, Context, shared_options
 from hal0_budget.cli.render.emit import Result, error_body
 from hal0_budget.errors import BudgetError
 from hal0_budget.model.results import Statement
 
 
+@shared_options()
 def show(
+    context: Context,
     persona: Annotated[
         str | None,
-        typer.Argument(metavar="[PERSONA]", help="The persona's id; else every persona of the agent."),
+        typer.Argument(metavar="[PERSONA]", help="The persona's id. Default: every persona of the agent."),
     ] = None,
-    color: ColorWhen = "auto",
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    _color: ColorWhen = "auto",
 ) -> Result:
-    """Show caps and what is used of them.
+    """Show caps and how much of them is used.
 
-    Amounts are USD, times UTC. Without a name: every persona of the agent.
+    Amounts are in USD, times in UTC.
     """
-    home = home_of(root, personas_dir, agent)
+    home = context.home
     if persona is not None:
         statement = Account(home, persona).show()
         return Result(statement_body(statement), statements=[statement], warnings=statement.warnings)

@@ -1,4 +1,4 @@
-"""`simulate`: what other caps would have done."""
+"""`simulate`: replays the ledger under other caps."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hal0_budget.cli.answer import over_cap_words
 from hal0_budget.cli.caps import (
     Daily,
     HardCap,
@@ -19,7 +20,7 @@ from hal0_budget.cli.caps import (
     Weekly,
     changes_of,
 )
-from hal0_budget.cli.options import Agent, AsJson, Persona, PersonasDir, Quiet, Root, home_of
+from hal0_budget.cli.options import Context, Persona, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.cli.terminal.progress import reading
 from hal0_budget.clock import utc_now
@@ -30,7 +31,9 @@ from hal0_budget.reporting.simulation import BlockedCall, Part, Simulation
 from hal0_budget.reporting.simulation import simulate as replayed
 
 
+@shared_options()
 def simulate(
+    context: Context,
     persona: Persona,
     per_call: PerCall = None,
     hourly: Hourly = None,
@@ -41,25 +44,17 @@ def simulate(
     hard_cap: HardCap = None,
     warn_at: WarnAt = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Without every cap and setting that is not named.")
+        bool,
+        typer.Option("--replace", help="Use only the caps and settings given here; ignore the persona's."),
     ] = False,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="DAY", help=f"The first day: {FORMS}.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="DAY", help="The last day, included.")
-    ] = None,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    since: Annotated[str | None, typer.Option("--since", metavar="DAY", help=f"First day: {FORMS}.")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="DAY", help="Last day (inclusive).")] = None,
 ) -> Result:
     """Replay the ledger under other caps.
 
-    Says which calls would have been warned of or blocked, and what would have been spent. Caps that are
-    not named are those of the persona. Each call is judged at its own time, its cost for an estimate; days
-    are UTC. Changes nothing, and ends in 0 whatever it finds.
+    Shows which calls would have been warned about or blocked, and what would have been spent. Caps that
+    are not given are those of the persona. Each call is judged at its own time, with its actual cost as
+    the estimate; days are UTC. Changes nothing, and exits with 0 whatever it finds.
     """
     caps: dict[Window, str | None] = {
         "per_call": per_call, "hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly,
@@ -69,7 +64,7 @@ def simulate(
     span = span_of(since, until, now)
     with reading() as progress:
         found = replayed(
-            home_of(root, personas_dir, agent),
+            context.home,
             persona,
             changes_of(caps, hard_cap, warn_at),
             replace=replace,
@@ -92,9 +87,9 @@ def _lines(found: Simulation) -> Iterator[str]:
         f"{dollars(found.blocked.usd)} saved"
     )
     for source, part in found.doubtful.items():
-        yield f"  {source}: {part.calls} of the calls, {dollars(part.usd)}, taken at what they are booked at"
+        yield f"  {source}: {part.calls} of the calls, {dollars(part.usd)}, counted at their booked amount"
     for window, blocked, warned in found.bindings:
-        parts = [("blocked", blocked), ("warned of", warned)]
+        parts = [("blocked", blocked), ("warned about", warned)]
         said = [f"{part.calls} {verb} ({dollars(part.usd)})" for verb, part in parts if part.calls]
         yield f"  {label(window)}: {', '.join(said)}"
     if found.last_blocked:
@@ -117,7 +112,7 @@ def _caps(found: Simulation) -> str:
         return "no caps"
     if found.budget.warn_at is not None:
         caps.append(f"warn-at {percent(found.budget.warn_at)}")
-    return f"{', '.join(caps)}; a breach {'blocks' if found.budget.hard_cap else 'warns'}"
+    return f"{', '.join(caps)}; {over_cap_words(found.budget)}"
 
 
 def _blocked_line(call: BlockedCall) -> str:

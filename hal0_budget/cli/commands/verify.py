@@ -1,4 +1,4 @@
-"""`verify`: reads every row, file and id, and says what is wrong and where."""
+"""`verify`: checks every row, file and id, and repairs what it can on request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hal0_budget.cli.answer import ALLOW, WARN
-from hal0_budget.cli.options import Agent, AsJson, LockWait, PersonasDir, Quiet, Root, home_of
+from hal0_budget.cli.options import Context, LockWait, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import LedgerDamaged, from_os_error
@@ -18,27 +18,25 @@ from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 from hal0_budget.stores.files.repair import repair as set_right
 
 
+@shared_options()
 def verify(
+    context: Context,
     persona: Annotated[
-        str | None, typer.Argument(metavar="[PERSONA]", help="The persona's id; else every persona.")
+        str | None,
+        typer.Argument(metavar="[PERSONA]", help="The persona's id. Default: every persona of the agent."),
     ] = None,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Set unreadable lines aside and rebuild what is derived."),
+        typer.Option("--repair", help="Quarantine unreadable lines and rebuild derived files."),
     ] = False,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
-    """Read every row, file and id, and say what is wrong and where.
+    """Check every row, file and id, and report what is wrong.
 
-    Ends in 0 clean, 10 findings that do not block, 65 damage. Changes nothing without --repair, which
-    deletes nothing: what cannot be read is kept in a file beside the ledger.
+    Exit codes: 0 clean, 10 findings that do not block, 65 damage. Changes nothing without --repair, which
+    deletes nothing: unreadable lines are kept in a file next to the ledger.
     """
-    home = home_of(root, personas_dir, agent)
+    home = context.home
     audits: list[Audit] = []
     done: list[str] = []
     for name in home.persona_ids() if persona is None else (persona,):
@@ -77,7 +75,7 @@ def _repaired(home: Home, persona: str, lock_timeout: float) -> list[str]:
 
 
 def _summary(found: Audit) -> str:
-    state = "damaged" if found.is_damaged else "sound" if not found.findings else "sound, with notices"
+    state = "damaged" if found.is_damaged else "ok" if not found.findings else "ok, with notices"
     return f"{state}; {found.rows} rows on {found.lines} lines"
 
 

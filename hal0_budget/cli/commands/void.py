@@ -1,4 +1,4 @@
-"""`void`: takes a wrong charge back with a row of its own."""
+"""`void`: cancels a wrong charge with a new row."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ from typing import Annotated
 import typer
 
 from hal0_budget.account import Account
-from hal0_budget.cli.options import Agent, AsJson, LockWait, Persona, PersonasDir, Quiet, Root, home_of
+from hal0_budget.cli.options import Context, LockWait, Persona, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.model.money import dollars, negative
 from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
 
 
+@shared_options()
 def void(
+    context: Context,
     persona: Persona,
     request_id: Annotated[
         str, typer.Argument(metavar="REQUEST_ID", help="The charge's request id.", show_default=False)
     ],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why.", show_default=False)],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why the charge is wrong.", show_default=False)
+    ],
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> Result:
-    """Take a wrong charge back.
+    """Cancel a wrong charge.
 
-    The original stays; a row of its own names it, with the negative amount at the time of the original,
-    so that every window comes out right.
+    The original row stays. A new row refers to it, with the negative amount at the time of the original,
+    so that every window has the right sum.
     """
-    account = Account(home_of(root, personas_dir, agent), persona, lock_timeout=lock_timeout)
+    account = Account(context.home, persona, lock_timeout=lock_timeout)
     row = account.void(request_id, reason)
     return Result(
         data={

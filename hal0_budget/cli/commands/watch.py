@@ -1,4 +1,4 @@
-"""`watch`: caps, bars, holds and the latest rows on a terminal, drawn again as charges land."""
+"""`watch`: shows caps, holds and the latest rows on a terminal, and redraws them when they change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from hal0_budget.account import Account
-from hal0_budget.cli.options import Agent, ColorWhen, PersonasDir, Root, home_of
+from hal0_budget.cli.options import ColorWhen, Context, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.cli.terminal.screen import require_terminal
 from hal0_budget.clock import utc_now
@@ -22,27 +22,28 @@ from hal0_budget.stores.files.layout import Home
 from hal0_budget.stores.files.ledger import HOLDS, LEDGER
 from hal0_budget.stores.files.tail import Entry, Tail
 
-# More rows than any terminal has lines.
+# More rows than a terminal has lines.
 _KEPT_ROWS = 200
 
 
+@shared_options(output=False)
 def watch(
+    context: Context,
     personas: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PERSONA...]", help="The personas' ids; else every persona of the agent."),
+        typer.Argument(
+            metavar="[PERSONA...]", help="The personas' ids. Default: every persona of the agent."
+        ),
     ] = None,
-    color: ColorWhen = "auto",
-    root: Root = None,
-    personas_dir: PersonasDir = None,
-    agent: Agent = None,
+    _color: ColorWhen = "auto",
 ) -> Result:
     """Watch caps, holds and the latest rows.
 
-    Fills the terminal and is drawn again as charges land; q quits. What does not fit is counted. A persona
-    that is damaged is shown as such, and the view goes on. Without a name: every persona of the agent.
+    Fills the terminal and redraws it when a charge is recorded; q quits. What does not fit is counted. A
+    damaged persona is shown as such and does not end the view.
     """
     require_terminal()
-    home = home_of(root, personas_dir, agent)
+    home = context.home
     names = tuple(dict.fromkeys(personas or ()))
     for name in names:
         if not home.persona_file(name).exists():
@@ -52,7 +53,7 @@ def watch(
 
 
 class Watched:
-    """One persona as it was last seen: its statement, or what is wrong with it, and its open holds."""
+    """The last state of one persona: its statement and open holds, or the error that prevents them."""
 
     def __init__(self, home: Home, name: str) -> None:
         self.name = name
@@ -65,9 +66,9 @@ class Watched:
         self._paths = (home.persona_file(name), folder / LEDGER, folder / HOLDS)
         self._seen: object = None
 
-    def look(self, now: datetime) -> list[Entry] | None:
-        """The rows that came, where a file changed, or a clock that is shown; None where none did."""
-        # Holds are shown by the second; else windows that end, by the minute.
+    def update(self, now: datetime) -> list[Entry] | None:
+        """Read the persona if a file or a displayed time changed. Returns new rows, or None if it did not."""
+        # With holds the display changes every second, else every minute (windows reset).
         moment = now.replace(microsecond=0) if self.holds else now.replace(second=0, microsecond=0)
         seen = (moment, *map(_state_of, self._paths))
         if seen == self._seen:
@@ -83,12 +84,12 @@ class Watched:
         return entries
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Close the ledger."""
         self._tail.close()
 
 
 class Budgets:
-    """The personas that are watched; without names, all that the agent has at the moment."""
+    """The view of `watch`: the named personas, or without names all that the agent currently has."""
 
     def __init__(self, home: Home, names: tuple[str, ...]) -> None:
         self._home = home
@@ -98,19 +99,19 @@ class Budgets:
         self._drawn: tuple[object, list[str]] = (None, [])
 
     def frame(self, columns: int, lines: int, *, color: bool) -> list[str]:
-        """The lines to be seen now: those of the last time, unless something changed."""
+        """The lines of the screen now; the previous ones if nothing changed."""
         from hal0_budget.cli.terminal.page import Page
 
         now = utc_now()
-        changed = self._look(now)
+        changed = self._update(now)
         key = (columns, lines, color, now.replace(second=0, microsecond=0))
         if changed or key != self._drawn[0]:
             page = Page(columns, lines, color=color)
             self._drawn = key, page.drawn(self._home.agent, now, list(self._watched.values()), self._rows)
         return self._drawn[1]
 
-    def _look(self, now: datetime) -> bool:
-        """Look at every persona; whether anything changed."""
+    def _update(self, now: datetime) -> bool:
+        """Update every persona. Returns whether anything changed."""
         names = self._present()
         changed = names != tuple(self._watched)
         for gone in self._watched.keys() - set(names):
@@ -118,7 +119,7 @@ class Budgets:
         self._watched = {name: self._watched.get(name) or Watched(self._home, name) for name in names}
         came: list[tuple[str, Entry]] = []
         for watched in self._watched.values():
-            entries = watched.look(now)
+            entries = watched.update(now)
             if entries is not None:
                 changed = True
                 came += [(watched.name, entry) for entry in entries]
@@ -129,7 +130,7 @@ class Budgets:
         try:
             return self._names or self._home.persona_ids()
         except BudgetError:
-            # The folder may be on its way from one place to another; what was there then says so itself.
+            # The directory may be in the middle of a rename: keep the last list of personas.
             return tuple(self._watched)
 
 

@@ -1,1 +1,1 @@
-"""The child process of `run`."""
+"""The command that `run` starts."""

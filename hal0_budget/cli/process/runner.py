@@ -1,4 +1,4 @@
-"""Running a paid command between a hold and its settlement."""
+"""Runs the command of `run`: forwards signals, copies its output, reads its cost file."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _FORWARDED = frozenset(
     {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 )
 _ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
-_PATIENCE = 0.1
-# What Python ignores and a command expects not to be ignored.
+_POLL_INTERVAL = 0.1
+# Python ignores these; the command expects the default action.
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class NotStarted(Exception):
-    """The command cannot be started; `exit_code` is 126 or 127, as shells have them."""
+    """The command cannot be started; `exit_code` is 126 or 127, as in a shell."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -30,9 +30,9 @@ class NotStarted(Exception):
 
 
 class Copy:
-    """A pipe to our stdout that keeps a copy of the first `most` bytes that pass, and one more.
+    """A pipe to our stdout that keeps a copy of the first `most` + 1 bytes.
 
-    `failure` is why some of them did not reach our stdout.
+    `failure` is the error if a write to our stdout failed, else None.
     """
 
     def __init__(self, most: int) -> None:
@@ -40,35 +40,35 @@ class Copy:
         self._kept = bytearray()
         self.failure: OSError | None = None
         self._out, self.into = os.pipe()
-        self._thread = threading.Thread(target=self._pass_on, daemon=True)
+        self._thread = threading.Thread(target=self._forward, daemon=True)
 
     def start(self) -> None:
-        """Pass on what comes, as it comes. Signals must be blocked: the thread is not to have them."""
+        """Start to forward. The caller must have blocked signals, so that the thread does not get them."""
         self._thread.start()
 
-    def is_done(self, patience: float) -> bool:
-        """Whether all who could write are gone; waits so many seconds for it."""
-        self._thread.join(patience)
+    def is_done(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for all writers to close the pipe. Returns whether they have."""
+        self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def kept(self) -> bytes:
-        """What passed so far."""
+        """The bytes copied so far."""
         return bytes(self._kept)
 
-    def _pass_on(self) -> None:
+    def _forward(self) -> None:
         try:
             while block := os.read(self._out, 64 * 1024):
                 self._kept += block[: self._most + 1 - len(self._kept)]
-                _pass(block)
+                _write_stdout(block)
         except OSError as error:
-            # As the pipe closes, the command learns that its reader is gone.
+            # Closing the pipe below makes the command's next write fail.
             self.failure = error
         finally:
             os.close(self._out)
 
 
-def _pass(block: bytes) -> None:
-    """Write to our stdout, whose owner may have had it not wait. Raises OSError."""
+def _write_stdout(block: bytes) -> None:
+    """Write to stdout, which may be non-blocking. Raises OSError."""
     while block:
         try:
             block = block[os.write(1, block) :]
@@ -79,11 +79,11 @@ def _pass(block: bytes) -> None:
 
 
 def run_child(command: Sequence[str], copy: Copy | None = None) -> int:
-    """Run a command with our streams; its exit code, 128 and the signal's number where one ended it.
+    """Run a command with our streams. Returns its exit code, or 128 + N if signal N ended it.
 
-    With `copy`, its stdout goes through that. A signal sent to us goes to the child, but for one from
-    the terminal, which has it already. They stay blocked here: whoever asked us to end waits until the
-    call is settled. Raises NotStarted.
+    With `copy`, its stdout goes through that pipe. Signals sent to us are forwarded to the child, except
+    those from the terminal, which the child receives anyway. They stay blocked in this process, so that
+    the call is settled before it ends. Raises NotStarted.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     waited = _FORWARDED | {signal.SIGCHLD}
@@ -103,38 +103,39 @@ def run_child(command: Sequence[str], copy: Copy | None = None) -> int:
     finally:
         if copy is not None:
             os.close(copy.into)
-    code, was_asked = _code_of(child, waited)
-    # As in a shell's `$(...)`, what the command left running may still write; to be asked to end ends that.
-    while copy is not None and not copy.is_done(_PATIENCE) and not was_asked:
-        was_asked = signal.sigtimedwait(_ENDING, 0) is not None
+    code, must_end = _wait_for(child, waited)
+    # Background processes of the command may still write, as in a shell's `$(...)`: wait until they have
+    # closed the pipe, or until a signal asks us to end.
+    while copy is not None and not copy.is_done(_POLL_INTERVAL) and not must_end:
+        must_end = signal.sigtimedwait(_ENDING, 0) is not None
     return code
 
 
-def _code_of(child: int, waited: Collection[signal.Signals]) -> tuple[int, bool]:
-    """Wait for a child, and pass signals on to it; its exit code, and whether we were asked to end."""
-    was_asked = False
+def _wait_for(child: int, waited: Collection[signal.Signals]) -> tuple[int, bool]:
+    """Wait for a child and forward signals to it. Returns its exit code, and whether we must end."""
+    must_end = False
     while True:
         received = signal.sigwaitinfo(waited)
         if received.si_signo == signal.SIGCHLD:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 code = os.waitstatus_to_exitcode(status)
-                return code if code >= 0 else 128 - code, was_asked
-        was_asked = was_asked or received.si_signo in _ENDING
-        # A process sent it; what the terminal sends has a positive code.
+                return code if code >= 0 else 128 - code, must_end
+        must_end = must_end or received.si_signo in _ENDING
+        # si_code <= 0: sent by a process. The terminal's signals have a positive code.
         if received.si_signo != signal.SIGCHLD and received.si_code <= 0:
             os.kill(child, received.si_signo)
 
 
 class CostFile:
-    """A file that the child writes what its call did cost into."""
+    """The file that the command writes the actual cost of its call to."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._before = self._state()
 
     def text(self) -> str | None:
-        """What the child wrote; None where it wrote nothing, or there is no file that can be read."""
+        """What the command wrote; None if it wrote nothing or the file cannot be read."""
         if self._state() in (None, self._before):
             return None
         try:

@@ -1,1 +1,1 @@
-"""How a result is written."""
+"""Renders results as text, JSON, HTML, CSV, Markdown or a monitoring line."""

@@ -1,4 +1,4 @@
-"""The one renderer: a result or an error in, text, JSON or a monitoring line out."""
+"""The renderer: prints a result or an error as text, JSON or a monitoring line."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 _NAGIOS = {ALLOW: (0, "OK"), WARN: (1, "WARNING"), BLOCK: (2, "CRITICAL")}
 _NAGIOS_UNKNOWN = (3, "UNKNOWN")
 
-# How many seconds a full pipe that does not block may take nothing before a write to it has failed.
-_PATIENCE = 5.0
+# Seconds without progress after which a write to a full non-blocking pipe fails.
+_WRITE_TIMEOUT = 5.0
 
 
 class Result(NamedTuple):
-    """What a command has to say: one JSON object, or lines, statements and rows; and its exit code.
+    """The result of a command: `data` for JSON; lines, statements and rows for text; an exit code.
 
-    `notes`, `warnings` and `errors` go to stderr, errors even where it is to be quiet; `perfdata`
-    is for `--format nagios` alone. `document` makes the text of a whole page, and is told whether a
-    person looks at it in colour. `more` are results that come one after the other, each delivered
-    before the next is waited for; `view` is shown on the terminal until a person quits it.
+    `notes`, `warnings` and `errors` go to stderr; --quiet suppresses all but errors. `perfdata` is used
+    by `--format nagios` only. `document` renders a whole page; its argument is whether to use colour.
+    `more` are further results, each printed before the next is computed. `view` is shown on the terminal
+    until the user quits it.
     """
 
     data: Mapping[str, Any]
@@ -55,9 +55,9 @@ class Result(NamedTuple):
 
 
 def emit(result: Result, output: Output) -> int:
-    """Print a result as `output` says, then those that follow it; the exit code it ends in.
+    """Print a result in the style of `output`, then those in `more`. Returns the exit code.
 
-    Raises WriteFailed where the answer could not be delivered.
+    Raises WriteFailed if the answer could not be delivered.
     """
     if result.view is not None:
         from hal0_budget.cli.terminal.screen import play
@@ -70,7 +70,7 @@ def emit(result: Result, output: Output) -> int:
             if not output.quiet:
                 _require_reader()
     except WriteFailed as error:
-        # Whoever has read enough of a stream leaves: that is no verdict, and nothing to tell.
+        # The reader of a stream closed the pipe. The exit code says so; no message is needed.
         if not isinstance(error.__cause__, BrokenPipeError):
             raise
         return error.exit_code
@@ -104,7 +104,7 @@ def _emit_one(result: Result, output: Output) -> int:
 
 
 def emit_error(error: BudgetError, output: Output) -> int:
-    """Print an error as `output` says; the exit code it ends in. Never raises an OSError."""
+    """Print an error in the style of `output`. Returns the exit code; never raises an OSError."""
     code = error.exit_code
     if output.style == "nagios":
         code, word = _NAGIOS_UNKNOWN
@@ -120,30 +120,30 @@ def emit_error(error: BudgetError, output: Output) -> int:
 
 
 def error_body(error: BudgetError) -> dict[str, Any]:
-    """The `error` object of any failure."""
+    """The JSON `error` object of a failure."""
     return {"error": {"code": error.code, "message": error.message, "details": error.details}}
 
 
 def deliver(text: str) -> None:
-    """Write data to stdout, all of it. Raises WriteFailed."""
+    """Write all of `text` to stdout. Raises WriteFailed."""
     _write(sys.stdout, text)
 
 
 def complain(message: str) -> None:
-    """Print a line on stderr where there is one; what cannot be said there is not said."""
+    """Print a line on stderr; ignored if stderr cannot be written to."""
     with suppress(WriteFailed):
         _write(sys.stderr, printable(message) + "\n")
 
 
 def printable(text: str) -> str:
-    """`text` with everything escaped that could move a cursor, reorder or hide text, or end a line."""
+    """Escape every character that could move the cursor, reorder or hide text, or end the line."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
 def json_text(value: Any) -> str:
-    """`value` as ASCII JSON: decimals exact and plain, times RFC 3339."""
+    """Encode `value` as ASCII JSON: decimals exact and without exponent, times as RFC 3339."""
     match value:
         case Decimal():
             return plain(value)
@@ -202,8 +202,8 @@ def _plain_table(statement: Statement) -> str:
 
 
 def unconfirmed_line(statement: Statement) -> str:
-    """What of the spending is an estimate of a call that was never answered."""
-    return f"  unconfirmed: {dollars(statement.unconfirmed)} of it, booked for holds that expired"
+    """How much of the spending was booked for holds that expired without an actual cost."""
+    return f"  unconfirmed: {dollars(statement.unconfirmed)} of it, booked for expired holds"
 
 
 def _nagios_line(word: str, text: str, perfdata: Sequence[str]) -> str:
@@ -216,15 +216,15 @@ def _escaped(char: str) -> str:
 
 
 def _require_reader() -> None:
-    """Raise WriteFailed where stdout is a pipe or a terminal that nobody is left at, without writing."""
+    """Raise WriteFailed if the other end of stdout (a pipe or a terminal) is closed. Writes nothing."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     if poll.poll(0):
-        raise WriteFailed("nobody reads the answer any more") from BrokenPipeError()
+        raise WriteFailed("the reader closed the pipe") from BrokenPipeError()
 
 
 def _write(stream: TextIO | None, text: str) -> None:
-    """Write now, while a failure can still change the exit code."""
+    """Write immediately, so that a failure can still change the exit code. Raises WriteFailed."""
     if stream is None:
         raise WriteFailed("the output is closed; the answer was not delivered")
     try:
@@ -234,9 +234,9 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write every byte of `data`. Raises OSError where that cannot be done.
+    """Write every byte of `data`. Raises OSError.
 
-    Not through Python's streams: with PYTHONUNBUFFERED they lose the rest of a short write without a word.
+    Python's own streams are not used: with PYTHONUNBUFFERED they silently drop the rest of a short write.
     """
     left = memoryview(data)
     deadline = None
@@ -245,14 +245,14 @@ def write_all(fd: int, data: bytes) -> None:
             left = left[os.write(fd, left) :]
             deadline = None
         except BlockingIOError:
-            deadline = deadline or time.monotonic() + _PATIENCE
-            _await_room(fd, deadline)
+            deadline = deadline or time.monotonic() + _WRITE_TIMEOUT
+            _wait_writable(fd, deadline)
 
 
-def _await_room(fd: int, deadline: float) -> None:
-    """Wait until a file that does not block takes more. Raises TimeoutError after `deadline`, in seconds."""
+def _wait_writable(fd: int, deadline: float) -> None:
+    """Wait until a non-blocking file accepts more. Raises TimeoutError at `deadline` (monotonic seconds)."""
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     remaining = deadline - time.monotonic()
     if remaining <= 0 or not poll.poll(remaining * 1000):
-        raise TimeoutError(f"its reader took nothing for {_PATIENCE:g} s")
+        raise TimeoutError(f"the reader read nothing for {_WRITE_TIMEOUT:g} s")

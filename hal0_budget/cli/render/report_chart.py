@@ -1,4 +1,4 @@
-"""Spend a day against the daily cap, drawn with the cells of a table: it shows in a mail as well."""
+"""The chart of daily spend against the daily cap, made of table cells so that mail programs show it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from hal0_budget.reporting.report import PersonaReport, Report
 _A_DAY = timedelta(days=1)
 _DAYS = 31
 _HEIGHT = 96
-# A cap that is so many times the highest day would leave nothing to be seen of the days.
+# A cap more than this many times the highest day is not drawn: the days would be too small to see.
 _FAR = 4
+# Up to this many days, each has a label; with more, each Monday that has room for one.
 _LABELLED = 10
 _ROOM = 2
 _FONT = "font-family:-apple-system,'Segoe UI',Helvetica,Arial,sans-serif"
@@ -24,24 +25,24 @@ _TABLE = 'cellpadding="0" cellspacing="0" border="0" width="100%"'
 
 
 class Chart(NamedTuple):
-    """The days that are drawn, oldest first, and the daily cap, if any."""
+    """The days to draw, oldest first, with their spend in USD, and the daily cap if there is one."""
 
     days: tuple[tuple[date, Decimal], ...]
     cap: Decimal | None
 
     @property
     def highest(self) -> tuple[date, Decimal]:
-        """The day with the most spend, the first of such."""
+        """The first of the days with the most spend, and its spend."""
         return max(self.days, key=lambda day: day[1])
 
     @property
     def shows_cap(self) -> bool:
-        """Whether the cap is near enough to the days to be a line among them."""
+        """Whether the cap is low enough to be drawn as a line."""
         return self.cap is not None and 0 < self.cap <= _FAR * self.highest[1]
 
 
 def chart_of(report: Report, part: PersonaReport) -> Chart | None:
-    """The last days of the span, at most 31; None where nothing was spent on them."""
+    """The last days of the span, at most 31; None if nothing was spent on them."""
     spent = {date.fromisoformat(day): usd for day, usd in part.days.items()}
     last = min(report.span.last or report.today, report.today)
     begin = report.span.first or min(spent, default=last)
@@ -57,7 +58,7 @@ def chart_of(report: Report, part: PersonaReport) -> Chart | None:
 
 
 def chart(report: Report, part: PersonaReport) -> str:
-    """The chart of one persona as a table, with what it shows in words; empty without spend."""
+    """The chart of one persona as HTML, with a description in words; empty if nothing was spent."""
     found = chart_of(report, part)
     if found is None:
         return ""
@@ -78,7 +79,7 @@ def chart(report: Report, part: PersonaReport) -> str:
 
 
 def words_of(found: Chart) -> str:
-    """What a chart shows, for those who do not see it."""
+    """A description of the chart, for readers who cannot see it."""
     day, usd = found.highest
     words = f"Spend a day, {found.days[0][0]} to {found.days[-1][0]}: the highest is {dollars(usd)} on {day}"
     if found.cap is None:
@@ -90,12 +91,12 @@ def words_of(found: Chart) -> str:
 
 
 def _pixels(usd: Decimal, top: Decimal) -> int:
-    """How high a bar is; what was spent is never invisible."""
+    """The height of a bar; at least 2 if anything was spent."""
     return max(2, round(_HEIGHT * usd / top)) if usd else 0
 
 
 def _row(heights: list[int], room: int, kind: str, color: str, found: Chart) -> str:
-    """A bar for each day on the floor of a row; the ceiling of the days' own is the cap."""
+    """A table row with a bar per day, aligned to the bottom; in the `bar` row the top border is the cap."""
     is_own = kind == "bar"
     line = "border-top:1px dashed #b3261e;" if is_own and found.shows_cap else ""
     floor = "border-bottom:1px solid #bdbbb2;" if is_own else ""
@@ -114,7 +115,7 @@ def _row(heights: list[int], room: int, kind: str, color: str, found: Chart) -> 
 
 
 def _labels(found: Chart) -> str:
-    """The days below their bars: each of a few, else every Monday."""
+    """The labels below the bars: every day if they are few, else every Monday."""
     days = [day for day, _ in found.days]
     starts = [
         place for place, day in enumerate(days) if len(days) <= _LABELLED or day.weekday() == 0 or place == 0
@@ -128,6 +129,6 @@ def _labels(found: Chart) -> str:
 
 
 def _label(days: list[date], start: int, end: int) -> str:
-    """The day as a label, where there is room for it."""
+    """The day as a label, or an empty text if there is no room."""
     has_room = len(days) <= _LABELLED or end - start > _ROOM
     return days[start].strftime("%m-%d") if has_room else ""

@@ -1,7 +1,7 @@
-"""A report as one page for a browser, a printer and a mail: no script, and nothing from elsewhere.
+"""A report as one HTML page for browsers, printers and mails: no script, no external resource.
 
-Programs that show mails drop much of a style sheet, so tables and inline styles carry the page; the
-style sheet only adds the dark, the narrow and the printed form of it. Every text is escaped.
+Mail programs ignore most of a style sheet, so the layout is made of tables and inline styles. The style
+sheet only adds the dark, the narrow and the print variants. All text is escaped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _RULE = "border-top:1px solid #e3e1da"
 _TABLE = 'cellpadding="0" cellspacing="0" border="0"'
 _LAYOUT = f'role="presentation" width="100%" {_TABLE}'
 
-# What a verdict looks like: its letters, and what is behind them.
+# Colours of a verdict: text, background.
 _PILLS = {"allow": ("#1d5e34", "#e3f1e7"), "warn": ("#714500", "#fbeed3"), "block": ("#931a1a", "#fbe4e2")}
 _NEARLY = Decimal("0.8")
 
@@ -94,7 +94,11 @@ def html_text(report: Report) -> str:
 
 def _heading(report: Report) -> str:
     words = source_words(report)
-    known = f'<p class="dim" style="{_SMALL};margin:4px 0 0">{_safe(words)}</p>\n' if words else ""
+    known = (
+        f'<p class="dim" style="{_SMALL};margin:4px 0 0">By cost source: {_safe(words)}</p>\n'
+        if words
+        else ""
+    )
     usd, _, calls = total_words(report.total).partition(" in ")
     return (
         f'<h1 class="dim" style="{_SMALL};font-weight:600;margin:0">'
@@ -147,7 +151,7 @@ def _cap(state: WindowState) -> str:
     share = used_share(state)
     held = f", {dollars(state.held)} held" if state.held else ""
     words = f"{dollars(state.spent or Decimal(0))} of {dollars(state.cap or Decimal(0))} spent{held}"
-    left = f"{dollars(state.remaining or Decimal(0))} left"
+    left = f"{dollars(state.remaining or Decimal(0))} remaining"
     return (
         f'<tr><th scope="row" align="left" width="76" class="ink" style="{_TEXT};font-weight:400;'
         f'text-align:left;vertical-align:top;padding:6px 12px 6px 0">{label(state.window)}</th>'
@@ -159,7 +163,7 @@ def _cap(state: WindowState) -> str:
 
 
 def _bar(share: Decimal) -> str:
-    """A bar as two cells; the number stands beside it."""
+    """A bar made of two table cells; the number is next to it."""
     kind, color = "bar", "#2f6f8f"
     if share >= _NEARLY:
         kind, color = ("over", "#b3261e") if share >= 1 else ("near", "#b77a10")
@@ -203,7 +207,7 @@ def _groups(report: Report) -> str:
 
 
 def _group(sheet: Sheet, row: tuple[str, ...], share: Decimal | None, longest: Decimal) -> str:
-    """A row of a group; its bar is as long as its share is of the largest."""
+    """A table row of a group; its bar is scaled to the largest share."""
     cells = []
     for place, cell in enumerate(row):
         tag, scope = ("th", ' scope="row"') if place == 0 else ("td", "")
@@ -222,7 +226,7 @@ def _group(sheet: Sheet, row: tuple[str, ...], share: Decimal | None, longest: D
 
 
 def _place(sheet: Sheet, place: int, kind: str) -> str:
-    """How a cell of that column stands, as attributes that end within a style."""
+    """The attributes of a cell of that column; the text ends inside `style="`."""
     wide = " wide" if sheet.columns[place].endswith("tokens") else ""
     padding = f"padding:5px 0 5px {12 if place else 0}px"
     if place >= sheet.numbers_from:
@@ -234,12 +238,12 @@ def _place(sheet: Sheet, place: int, kind: str) -> str:
 
 def _footer(report: Report) -> str:
     words = (
-        f"Made {report.made_at:%Y-%m-%dT%H:%MZ} by hal0-budget. Caps are on UTC windows, as they stand now. "
-        "The pace is what was spent since the midnight seven days ago, or since the first day on record."
+        f"Made {report.made_at:%Y-%m-%dT%H:%MZ} by hal0-budget. Caps are the current ones, on UTC windows. "
+        "The pace is the average spend a day since midnight seven days ago, or since the first recorded day."
     )
     return f'<p class="dim rule" style="{_SMALL};margin:28px 0 0;padding-top:12px;{_RULE}">{words}</p>\n'
 
 
 def _safe(text: str) -> str:
-    """`text` as a page shows it, letter for letter."""
+    """`text` escaped for HTML, with control characters made visible."""
     return html.escape(printable(text))

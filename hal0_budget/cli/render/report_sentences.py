@@ -1,4 +1,4 @@
-"""What every format of a report says: its sentences, and its tables as cells of text."""
+"""The sentences and tables of a report that all its formats share."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from hal0_budget.model.windows import label
 from hal0_budget.reporting.grouping import Group
 from hal0_budget.reporting.report import PersonaReport, Report
 
-# How a cost is known, the surest first. What other writers say besides is one more.
+# Cost sources, the most reliable first. Rows of other programs may name others.
 SOURCES = ("reported", "priced", "told", "estimated", "unconfirmed")
 
 TOKEN_COLUMNS = tuple(f"{name}_tokens" for name in TokenCounts._fields)
 
 
 class Sheet(NamedTuple):
-    """A table as text: its columns, its rows, and from which column on there are numbers. `shares` has
-    for each row the part of a bar that is full, where it has a bar.
+    """A table as text: column names, rows, and the index of the first column of numbers. `shares` holds
+    for each row the fraction of its bar that is full, or None if the row has no bar.
     """
 
     columns: tuple[str, ...]
@@ -33,29 +33,25 @@ class Sheet(NamedTuple):
 
 
 def span_words(report: Report) -> str:
-    """The days that the report is about, and how they were counted."""
-    first, last = report.span.first, report.span.last
+    """The days and the time zone of the report."""
+    first, last, zone = report.span.first, report.span.last, printable(report.zone)
     if first and last:
         days = (last - first).days + 1
-        words = f"{first} to {last}, both included ({days} day{'s' if days > 1 else ''})"
-    elif first:
-        words = f"{first} to now, that day included"
-    elif last:
-        words = f"the beginning to {last}, that day included"
-    else:
-        words = "everything on record"
-    return f"{words}, {printable(report.zone)}"
+        return f"{first} to {last} ({days} day{'s' if days > 1 else ''}, {zone})"
+    if first:
+        return f"{first} to now ({zone})"
+    return f"all calls up to and including {last} ({zone})" if last else f"all calls ({zone})"
 
 
 def total_words(total: Sum) -> str:
-    """What was spent, in how many calls."""
+    """The amount spent, and the number of calls."""
     calls = f"{total.calls} call{'' if total.calls == 1 else 's'}"
     voids = f", {total.voids} voided" if total.voids else ""
     return f"{dollars(total.usd)} in {calls}{voids}"
 
 
 def source_words(report: Report) -> str:
-    """How the costs are known: what is sure apart from what is not. Empty where all were told."""
+    """The amount of each cost source; empty if all costs were given by the caller."""
     if set(report.sources) <= {"told"}:
         return ""
     known = {name: report.sources[name].usd for name in SOURCES if name in report.sources}
@@ -67,17 +63,17 @@ def source_words(report: Report) -> str:
 
 
 def persona_words(part: PersonaReport) -> str:
-    """The persona, how its caps bind, what it spent, and its pace."""
+    """The persona's headline, spend and pace."""
     return f"{headline(part.statement)}; {total_words(part.total)}; {pace_words(part)}"
 
 
 def pace_words(part: PersonaReport) -> str:
-    """What the persona spends in a day."""
+    """What the persona spends per day."""
     return f"pace {dollars(part.pace)} a day"
 
 
 def verdict_words(part: PersonaReport) -> str:
-    """The verdict of a check without an estimate, and why."""
+    """The verdict of a check without an estimate, and its reason."""
     return part.verdict.level + (f": {part.verdict.reason}" if part.verdict.reason else "")
 
 
@@ -87,35 +83,35 @@ def failure_words(report: Report) -> list[str]:
 
 
 def capped(part: PersonaReport) -> list[WindowState]:
-    """The windows that have a cap and money spent in them."""
+    """The windows with a cap, without the cap per call."""
     return [state for state in part.statement.windows if state.window in part.reached]
 
 
 def used_share(state: WindowState) -> Decimal:
-    """How much of a cap is spent and held, for a bar and a percentage only."""
+    """The fraction of a cap that is spent or held. Inexact: for bars and percentages only."""
     used = max(ZERO, add(state.spent or ZERO, state.held or ZERO))
     return used / state.cap if state.cap else Decimal(1)
 
 
 def percent_of(share: Decimal | None) -> str:
-    """A share in whole percent, rounded down: only what is used up is 100%."""
+    """A fraction in whole percent, rounded down, so that 100% means used up; `-` for None."""
     return "-" if share is None else f"{int(share * 100)}%"
 
 
 def forecast_words(part: PersonaReport) -> str:
-    """Which caps that are not used up are reached at the present pace, and when; empty without caps."""
+    """When each cap that is not used up will be reached at the present pace; empty if there is none."""
     left = [state for state in capped(part) if state.remaining]
     words = [
         f"{label(state.window)} {at:%Y-%m-%dT%H:%MZ}" for state in left if (at := part.reached[state.window])
     ]
     if words:
-        return f"at this pace caps are reached: {', '.join(words)}"
+        return f"at this pace these caps will be reached: {', '.join(words)}"
     other = "" if len(left) == len(part.reached) else "other "
-    return f"at this pace no {other}cap is reached before it resets" if left else ""
+    return f"at this pace no {other}cap will be reached before it resets" if left else ""
 
 
 def caps_sheet(part: PersonaReport) -> Sheet:
-    """The caps of a persona and what is used of them now."""
+    """The caps of a persona, and what is used of them now."""
     states = capped(part)
     columns: dict[str, list[Decimal]] = {
         "cap": [state.cap or ZERO for state in states],
@@ -135,7 +131,7 @@ def caps_sheet(part: PersonaReport) -> Sheet:
 
 
 def groups_sheet(report: Report) -> Sheet:
-    """The groups of a report and their total; voids and tokens only where there are any."""
+    """The groups of a report and their total; columns of voids and tokens only if there are any."""
     groups, total = list(report.groups), report.total
     shares = [None if group.share is None else max(ZERO, group.share) for group in groups]
     if len(groups) > 1:
@@ -160,17 +156,17 @@ def groups_sheet(report: Report) -> Sheet:
 
 
 def notices(report: Report) -> list[str]:
-    """What is wrong with what was read, for formats that are read where stderr is not."""
+    """Failures and warnings, for formats whose readers do not see stderr."""
     return [*failure_words(report), *(text for part in report.personas for text in part.statement.warnings)]
 
 
 def unconfirmed_words(part: PersonaReport) -> str:
-    """What of the lifetime's spending is of calls that were never answered; empty where nothing is."""
+    """The unconfirmed part of the lifetime spend; empty if there is none."""
     return unconfirmed_line(part.statement).strip() if part.statement.unconfirmed else ""
 
 
 def _aligned(amounts: Sequence[Decimal]) -> list[str]:
-    """Amounts of one column, with as many places as the finest of them."""
+    """The amounts of one column, all with the same number of decimal places."""
     texts = [dollars(usd) for usd in amounts]
     places = max((len(text.partition(".")[2]) for text in texts), default=0)
     return [text + "0" * (places - len(text.partition(".")[2])) for text in texts]

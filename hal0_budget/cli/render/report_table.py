@@ -42,7 +42,7 @@ def table_text(report: Report, encoding: str, *, in_color: bool) -> str:
         console.print(Text(f"agent {report.agent}, {span_words(report)}"))
         console.print(Text(f"total {total_words(report.total)}", style="bold"))
         if words := source_words(report):
-            console.print(Text(f"  by how the cost is known: {words}"))
+            console.print(Text(f"  by cost source: {words}"))
         for part in report.personas:
             console.print()
             console.print(Text(printable(persona_words(part)), style="bold"))

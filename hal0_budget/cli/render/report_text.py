@@ -1,4 +1,4 @@
-"""A report as text for programs and pipes: plain, CSV, Markdown and JSON."""
+"""A report as plain text, CSV, Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from hal0_budget.model.sums import Sum
 from hal0_budget.reporting.grouping import share_of
 from hal0_budget.reporting.report import PersonaReport, Report
 
-# What a spreadsheet takes for the beginning of a formula, in ASCII and as wide as a Chinese letter.
+# Spreadsheets read a cell that begins with one of these as a formula; the last four are full-width forms.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
-# What Markdown takes for a beginning of something. An entity is never the structure of a page, where
-# an escaped bar may still end a cell.
+# Characters with a meaning in Markdown. Those of the first line become entities, because a backslash does
+# not protect them everywhere: an escaped bar may still end a table cell.
 _MARKDOWN = {
     **{ord(char): f"&#{ord(char)};" for char in "\\|<>&`"},
     **{ord(char): f"\\{char}" for char in "*_[]~#!"},
@@ -40,11 +40,11 @@ _MARKDOWN = {
 
 
 def plain_text(report: Report, encoding: str) -> str:
-    """The report in columns: no colour, nothing cut, ASCII where `encoding` is not UTF-8."""
+    """The report in columns: no colour, nothing cut, ASCII if `encoding` is not UTF-8."""
     lines = [
         f"agent {report.agent}, {span_words(report)}",
         f"total {total_words(report.total)}",
-        *([f"  by how the cost is known: {words}"] if (words := source_words(report)) else []),
+        *([f"  by cost source: {words}"] if (words := source_words(report)) else []),
     ]
     for part in report.personas:
         lines += ["", persona_words(part)]
@@ -60,7 +60,7 @@ def plain_text(report: Report, encoding: str) -> str:
 
 
 def csv_text(report: Report) -> str:
-    """The groups as RFC 4180 has it: numbers are exact, and no text begins a formula."""
+    """The groups as CSV (RFC 4180): numbers are exact, and no cell is a formula."""
     import csv
     import io
 
@@ -76,11 +76,11 @@ def csv_text(report: Report) -> str:
 
 
 def markdown_text(report: Report) -> str:
-    """The report as a page of Markdown, in which no text is structure."""
+    """The report as Markdown; data is escaped and cannot become markup."""
     parts = [
         f"# Spend of {_marked(report.agent)}",
         f"{_marked(span_words(report))}: **{total_words(report.total)}**",
-        *([f"By how the cost is known: {words}."] if (words := source_words(report)) else []),
+        *([f"By cost source: {words}."] if (words := source_words(report)) else []),
         *(f"- {_marked(printable(notice))}" for notice in notices(report)),
     ]
     for part in report.personas:
@@ -93,7 +93,7 @@ def markdown_text(report: Report) -> str:
 
 
 def body(report: Report) -> dict[str, Any]:
-    """The report as JSON has it: every text as it is, every amount exact."""
+    """The report as JSON data: text unchanged, amounts exact."""
     return {
         "agent": report.agent,
         "made_at": report.made_at,
@@ -148,7 +148,7 @@ def _columns(sheet: Sheet, encoding: str) -> list[str]:
 
 
 def width(text: str) -> int:
-    """How many columns of a terminal a printable text takes."""
+    """The width of a printable text in terminal columns."""
     if text.isascii():
         return len(text)
     marks = sum(unicodedata.category(char) in {"Mn", "Me"} for char in text)
@@ -165,7 +165,7 @@ def _harmless(text: str) -> str:
 
 
 def _marked(text: str) -> str:
-    # Nor is an address of a page made a link of.
+    # URLs must not become links either.
     return text.translate(_MARKDOWN).replace("://", "&#58;//").replace("www.", "www&#46;")
 
 

@@ -1,4 +1,4 @@
-"""How a row of the ledger reads: columns of a fixed width first, what may be of any width behind them."""
+"""A ledger row as text or JSON: columns of fixed width first, columns of any width last."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _MORE = (
 
 
 class Cell(NamedTuple):
-    """A part of a row that is never cut: its text, the style a terminal gives it, the width of its column."""
+    """A part of a row that is never cut: its text, its style on a terminal, and the width of its column."""
 
     text: str
     style: str = ""
     width: int = 0
 
     def padded(self) -> str:
-        """The text as wide as its column; amounts stand to the right."""
+        """The text padded to the width of its column; amounts are right-aligned."""
         return self.text.rjust(self.width) if "$" in self.text else self.text.ljust(self.width)
 
 
 def plain_line(entry: Entry) -> str:
-    """A row as a pipe gets it: two spaces between columns, a dash for what is not there."""
+    """A row as plain text: two spaces between columns, a dash for a missing value."""
     return "  ".join(cell.padded() or "-" for cell in cells(entry)).rstrip()
 
 
 def cells(entry: Entry) -> list[Cell]:
-    """The columns of a row: time, cost, how it is known, surface, model, request id, and notes."""
+    """The columns of a row: time, cost, cost source, surface, model, request id, and notes."""
     row = entry.row
     return [
         Cell(f"{row.ts:%Y-%m-%dT%H:%M:%SZ}", "dim", 20),
@@ -49,19 +49,19 @@ def cells(entry: Entry) -> list[Cell]:
 
 
 def cost_cell(entry: Entry) -> Cell:
-    """What a row did cost, exactly."""
+    """The exact cost of a row."""
     cost = entry.row.cost_usd
     style = "red" if cost < 0 else "dim" if entry.is_voided else "bold"
     return Cell(dollars(cost), style, 10)
 
 
 def source_style(row: Row) -> str:
-    """How a row's source looks: one that nobody reported is to be seen."""
+    """The style of a row's cost source: an estimate stands out."""
     return "yellow" if row.cost_source in _DOUBTFUL else "dim"
 
 
 def notes(entry: Entry) -> list[Cell]:
-    """What else is to be said of a row: its tokens, what it takes back, that it was taken back."""
+    """The notes on a row: its tokens, the row that it voids, and whether it is voided itself."""
     row = entry.row
     counts = (
         (row.input_tokens, "in"),
@@ -78,7 +78,7 @@ def notes(entry: Entry) -> list[Cell]:
 
 
 def row_body(entry: Entry) -> dict[str, Any]:
-    """The keys of a row in JSON; those after `voided` only where the row has them."""
+    """The JSON keys of a row; those after `voided` only if the row has them."""
     row = entry.row
     body: dict[str, Decimal | Any] = {
         "ts": row.ts,

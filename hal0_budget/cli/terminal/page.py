@@ -100,7 +100,7 @@ class Page:
     def _block(self, persona: Watched, widths: _Widths, now: datetime) -> list[Text]:
         statement = persona.statement
         if statement is None:
-            return [styled(f"{persona.name}: cannot be told", "bold red"), styled(persona.error or "", "red")]
+            return [styled(f"{persona.name}: cannot be read", "bold red"), styled(persona.error or "", "red")]
         block = [styled(headline(statement), "bold")]
         for state in statement.windows:
             if state.cap is not None:

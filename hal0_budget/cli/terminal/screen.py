@@ -1,4 +1,4 @@
-"""A view that fills the terminal until a person quits it, and leaves the terminal as it was."""
+"""Shows a full-screen view until the user quits it, then restores the terminal."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _FALLBACK = (80, 24)
 
 
 class View(Protocol):
-    """What can be watched."""
+    """The content of a full-screen view."""
 
     def frame(self, columns: int, lines: int, *, color: bool) -> list[str]:
-        """At most `lines` lines of at most `columns` as they are to be seen now, escapes included."""
+        """The lines of the screen now: at most `lines`, each at most `columns` wide, with escape codes."""
 
 
 def play(view: View, *, color: bool) -> int:
-    """Show a view until q is pressed; 0 then. Raises WriteFailed where the terminal has gone."""
-    # This may live for months, unlike all that `main()` turned it off for.
+    """Show a view until q is pressed. Returns 0. Raises WriteFailed if the terminal is closed."""
+    # `main()` disables the garbage collector for short runs; this one may last for months.
     gc.enable()
     screen = Screen(sys.stdin, sys.stdout)
     try:
@@ -45,7 +45,7 @@ def play(view: View, *, color: bool) -> int:
             if screen.pressed(_PAUSE) & _QUIT:
                 return 0
     except (OSError, termios.error) as error:
-        raise WriteFailed(f"the terminal has gone: {error}") from error
+        raise WriteFailed(f"the terminal is closed: {error}") from error
     finally:
         screen.leave()
 
@@ -60,7 +60,7 @@ def require_terminal() -> None:
 
 
 class Screen:
-    """The terminal, while a view has it. Only lines that changed are written."""
+    """The terminal while a view is shown. Only changed lines are written."""
 
     def __init__(self, keys: TextIO | None, out: TextIO) -> None:
         self._out = out
@@ -69,20 +69,20 @@ class Screen:
         self._drawn: list[str] = []
         self._size = (0, 0)
         self._is_new = True
-        self._is_taken = False
+        self._is_active = False
 
     def enter(self) -> None:
-        """Take the terminal, now and after each time that it was suspended."""
+        """Switch to full-screen mode, now and whenever the process resumes after Ctrl-Z."""
         signal.signal(signal.SIGTSTP, self._suspend)
         signal.signal(signal.SIGCONT, self._resume)
-        self._take()
+        self._activate()
 
     def leave(self) -> None:
-        """Give the terminal back as it was. Never raises OSError."""
-        # Whoever interrupts us twice is not to keep a terminal without a cursor.
+        """Restore the terminal. Never raises OSError."""
+        # A second Ctrl-C during the clean-up must not leave a terminal without a cursor.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP, signal.SIGCONT):
             signal.signal(number, signal.SIG_IGN)
-        self._give_back()
+        self._restore()
 
     def size(self) -> tuple[int, int]:
         """Columns and lines."""
@@ -90,7 +90,7 @@ class Screen:
         return (columns or _FALLBACK[0], lines or _FALLBACK[1])
 
     def draw(self, lines: list[str], size: tuple[int, int]) -> None:
-        """Make these the lines on the screen, which has that size."""
+        """Draw the lines on the screen of that size; writes only what changed."""
         text = ""
         if self._is_new or size != self._size:
             self._is_new, self._drawn, text = False, [], _CLEAR
@@ -103,53 +103,54 @@ class Screen:
         self._write(text)
 
     def pressed(self, seconds: float) -> frozenset[int]:
-        """The keys that are pressed within that time, at once when one is."""
+        """Wait up to `seconds` for a key. Returns the keys pressed."""
         poll = select.poll()
         if self._keys is not None:
             poll.register(self._keys, select.POLLIN)
         events = poll.poll(seconds * 1000)
         if not events or self._keys is None:
             return frozenset()
-        # Empty where the keys are gone by now: Ctrl-C takes back those before it.
+        # read() may return nothing: Ctrl-C flushes the input queue.
         keys = os.read(self._keys, 1024)
         if not keys and events[0][1] & select.POLLHUP:
             raise OSError(None, "its input has ended")
         return frozenset(keys)
 
-    def _take(self) -> None:
+    def _activate(self) -> None:
         if self._keys is not None:
             tty.setcbreak(self._keys, termios.TCSADRAIN)
-            _never_wait_for_keys(self._keys)
-        self._is_new = self._is_taken = True
+            _make_reads_non_blocking(self._keys)
+        self._is_new = self._is_active = True
         self._write(_ENTER)
 
-    def _give_back(self) -> None:
-        self._is_taken = False
+    def _restore(self) -> None:
+        self._is_active = False
         with suppress(OSError, termios.error):
             if self._keys is not None and self._before is not None:
                 termios.tcsetattr(self._keys, termios.TCSADRAIN, self._before)
             self._write(_LEAVE)
 
     def _write(self, text: str) -> None:
-        # Not through a buffer, which a handler of a signal may not write to while it is written.
+        # Unbuffered: a signal handler must not write to a buffered stream during a write to it.
         write_all(self._out.fileno(), text.encode(self._out.encoding, "backslashreplace"))
 
     def _suspend(self, _number: int, _frame: object) -> None:
-        """Ctrl-Z: the shell gets its terminal first, and we get it when we go on."""
-        self._give_back()
+        """Ctrl-Z: restore the terminal before stopping."""
+        self._restore()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, self._suspend)
-        # Where no shell waits, the kernel does not stop us, and nobody lets us go on.
-        if not self._is_taken:
-            self._take()
+        # Without a shell that waits (an orphaned process group), the kernel does not stop this process and
+        # no SIGCONT follows.
+        if not self._is_active:
+            self._activate()
 
     def _resume(self, _number: int, _frame: object) -> None:
-        self._take()
+        self._activate()
 
 
-def _never_wait_for_keys(terminal: int) -> None:
-    """Have reads of a terminal return what is there: one that waits could miss the signal of Ctrl-C."""
+def _make_reads_non_blocking(terminal: int) -> None:
+    """Let reads of a terminal return at once: a blocking read could miss the signal of Ctrl-C."""
     mode = termios.tcgetattr(terminal)
     mode[6][termios.VMIN] = 0
     termios.tcsetattr(terminal, termios.TCSADRAIN, mode)
