@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hal0_budget.model.budget import Budget as Budget
     from hal0_budget.model.charge import Charge as Charge
     from hal0_budget.model.money import parse_usd as parse_usd
+    from hal0_budget.model.records import Entry as Entry
     from hal0_budget.model.records import Hold as Hold
     from hal0_budget.model.records import Row as Row
     from hal0_budget.model.results import Decision as Decision
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from hal0_budget.stores.files.layout import Home as Home
     from hal0_budget.stores.files.scaffold import Created as Created
     from hal0_budget.stores.files.scaffold import init as init
-    from hal0_budget.stores.files.tail import Entry as Entry
     from hal0_budget.stores.files.tail import Tail as Tail
 
 __version__ = "0.1.0"
@@ -74,7 +74,7 @@ _HOMES = {
     "Home": "stores.files.layout",
     "Row": "model.records",
     "Sum": "model.sums",
-    "Entry": "stores.files.tail",
+    "Entry": "model.records",
     "Tail": "stores.files.tail",
     "Scope": "model.verdict",
     "Usage": "model.verdict",

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from hal0_budget import Account, Charge, Home
-from hal0_budget.model.records import Row
+from hal0_budget.model.records import Entry, Row
 from hal0_budget.stores.files import ledger as ledger_module
 from hal0_budget.stores.files import tail as tail_module
 from hal0_budget.stores.files.row_format import seal_of
-from hal0_budget.stores.files.tail import Entry, Tail
+from hal0_budget.stores.files.tail import Tail
 from tests.conftest import NOON, Cli, Proof, put_ledger
 from tests.test_faults import Trace
 from tests.test_terminal import ESCAPE, on_terminal

@@ -25,8 +25,9 @@ from hal0_budget.cli.render.emit import Result
 from hal0_budget.cli.render.rows import row_body
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import UsageError
+from hal0_budget.model.records import Entry
 from hal0_budget.reporting.dates import FORMS, day_of
-from hal0_budget.stores.files.tail import Entry, Tail
+from hal0_budget.stores.files.tail import Tail
 
 _SHOWN = 20
 _PAUSE = 0.2

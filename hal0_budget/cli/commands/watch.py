@@ -16,11 +16,11 @@ from hal0_budget.cli.render.emit import Result
 from hal0_budget.cli.terminal.screen import require_terminal
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import BudgetError
-from hal0_budget.model.records import Hold
+from hal0_budget.model.records import Entry, Hold
 from hal0_budget.model.results import Statement
 from hal0_budget.stores.files.layout import Home
 from hal0_budget.stores.files.ledger import HOLDS, LEDGER
-from hal0_budget.stores.files.tail import Entry, Tail
+from hal0_budget.stores.files.tail import Tail
 
 # More rows than any terminal has lines.
 _KEPT_ROWS = 200

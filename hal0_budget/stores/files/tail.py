@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
 
 from hal0_budget.errors import LedgerDamaged, from_os_error
-from hal0_budget.model.records import Row
+from hal0_budget.model.records import Entry
 from hal0_budget.stores.files.durable import NotRegular, opened
 from hal0_budget.stores.files.ledger import BLOCK, NotALedger
 from hal0_budget.stores.files.row_format import (
@@ -25,13 +24,6 @@ from hal0_budget.stores.files.row_format import (
     plain_rows,
     whole_object,
 )
-
-
-class Entry(NamedTuple):
-    """A row, and whether a later one takes it back, as far as was read when the tail began."""
-
-    row: Row
-    is_voided: bool
 
 
 class Tail:
