@@ -13,10 +13,10 @@ import pytest
 
 from hal0_budget import Account, Charge, Home
 from hal0_budget.model.records import Entry, Row
+from hal0_budget.stores.base import Rows
 from hal0_budget.stores.files import ledger as ledger_module
 from hal0_budget.stores.files import tail as tail_module
 from hal0_budget.stores.files.row_format import seal_of
-from hal0_budget.stores.files.tail import Tail
 from tests.conftest import NOON, Cli, Proof, put_ledger
 from tests.test_faults import Trace
 from tests.test_terminal import ESCAPE, on_terminal
@@ -256,7 +256,7 @@ def test_what_is_no_ledger_is_65(cli: Cli, ledger: Path) -> None:
         assert "is longer than 262144 bytes" in done.stderr
 
 
-def given(tail: Tail) -> Iterator[str]:
+def given(tail: Rows) -> Iterator[str]:
     for found in tail.read():
         assert isinstance(found, Entry)
         yield found.row.request_id

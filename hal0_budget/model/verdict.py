@@ -8,26 +8,16 @@ blocks under `hard_cap` and warns without it; `warn_at` and raised warnings warn
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from hal0_budget.model.budget import Budget
 from hal0_budget.model.money import ZERO, add, dollars, multiply, percent, subtract
+from hal0_budget.model.usage import Usage
 from hal0_budget.model.windows import WINDOWS, Window, label
 
 Level = Literal["allow", "warn", "block"]
-
-
-class Usage(NamedTuple):
-    """What is used of a budget: USD spent in each window, and USD held by open holds."""
-
-    spent: Mapping[Window, Decimal]
-    held: Decimal = ZERO
-
-    def of(self, window: Window) -> Decimal:
-        """Spent and held together in `window`; nothing is ever spent of a per-call cap."""
-        return ZERO if window == "per_call" else add(self.spent[window], self.held)
 
 
 class Scope(NamedTuple):

@@ -11,20 +11,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from hal0_budget.model.budget import Changes
 from hal0_budget.model.policy import Policy, PolicyChange
 from hal0_budget.model.records import Closing, Entry, Hold, Row
-from hal0_budget.model.sums import Sums
 from hal0_budget.model.usage import Usage
+
+if TYPE_CHECKING:
+    from hal0_budget.model.sums import Sums
 
 # Seconds that a recording waits for others.
 DEFAULT_TIMEOUT = 5.0
 
 # Receives how many bytes, or rows, were read, and how many there are.
 Progress = Callable[[int, int], None]
-
-Changes = Mapping[str, Decimal | bool | None]
 
 
 class Days(Protocol):
@@ -160,8 +161,12 @@ class Store(Protocol):
     def require_persona(self, persona: str) -> None:
         """Raise PersonaNotFound, or AgentUnknown, if there is no such persona."""
 
-    def policy(self, persona: str) -> Policy:
-        """The caps. Raises InvalidId, AgentUnknown, PersonaNotFound, PersonaMalformed, OSError."""
+    def policy(self, persona: str, changes: Changes | None = None) -> Policy:
+        """The caps, or what they would be with keys changed as `change_policy` changes them.
+
+        Raises InvalidId, AgentUnknown, PersonaNotFound; PersonaMalformed if a cap is invalid that is not
+        changed; OSError.
+        """
 
     def change_policy(
         self, persona: str, changes: Changes, *, dry_run: bool = False, timeout: float = DEFAULT_TIMEOUT
@@ -190,8 +195,13 @@ class Store(Protocol):
     def open_holds(self, persona: str, now: datetime) -> tuple[Hold, ...]:
         """The holds that count at `now`, oldest first. Raises OSError."""
 
-    def entries(self, persona: str, last: int | None = None, since: date | None = None) -> Rows:
-        """The `last` rows (None for all) of days from `since` on (UTC), and those that come."""
+    def entries(
+        self, persona: str, now: datetime, last: int | None = None, since: date | None = None
+    ) -> Rows:
+        """The `last` rows (None for all) of days from `since` on (UTC), and those that come.
+
+        Raises LedgerDamaged if there were rows, and they are gone.
+        """
 
     def state(self, persona: str) -> object:
         """A value that differs when anything of the persona has changed. Raises InvalidId."""

@@ -8,9 +8,8 @@ import typer
 
 from hal0_budget.cli.options import Agent, AsJson, LockWait, PersonasDir, Quiet, Root, home_of
 from hal0_budget.cli.render.emit import Result
-from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
-from hal0_budget.stores.files.scaffold import DEFAULT_PERSONAS
-from hal0_budget.stores.files.scaffold import init as set_up
+from hal0_budget.stores.base import DEFAULT_TIMEOUT
+from hal0_budget.stores.open import DEFAULT_PERSONAS, create
 
 
 def init(
@@ -39,7 +38,7 @@ def init(
     Each has an empty budget; active.txt names the first. What exists is left.
     """
     home = home_of(root, personas_dir, agent)
-    done = set_up(home, personas or DEFAULT_PERSONAS, repair=repair, lock_timeout=lock_timeout)
+    done = create(home, personas or DEFAULT_PERSONAS, repair=repair, lock_timeout=lock_timeout)
     return Result(
         data={
             "agent": home.agent,

@@ -27,7 +27,7 @@ from hal0_budget.clock import utc_now
 from hal0_budget.errors import UsageError
 from hal0_budget.model.records import Entry
 from hal0_budget.reporting.dates import FORMS, day_of
-from hal0_budget.stores.files.tail import Tail
+from hal0_budget.stores.base import Rows
 
 _SHOWN = 20
 _PAUSE = 0.2
@@ -97,7 +97,7 @@ def _listed(found: Iterator[Entry | str]) -> Iterator[Result]:
         yield _result(batch)
 
 
-def _followed(tail: Tail) -> Iterator[Result]:
+def _followed(tail: Rows) -> Iterator[Result]:
     import gc
 
     # This may live for months, unlike all that `main()` turned it off for.

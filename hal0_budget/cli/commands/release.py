@@ -10,7 +10,7 @@ from hal0_budget.account import Account
 from hal0_budget.cli.options import Agent, AsJson, LockWait, Persona, PersonasDir, Quiet, Root, home_of
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.model.money import dollars
-from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
+from hal0_budget.stores.base import DEFAULT_TIMEOUT
 
 
 def release(

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 from hal0_budget.errors import BudgetError
 from hal0_budget.model.money import dollars
+from hal0_budget.stores.base import Audit, Finding
 from hal0_budget.stores.files.cache import Cache
 from hal0_budget.stores.files.cache_audit import CacheAudit
 from hal0_budget.stores.files.checkpoint import Saved
@@ -35,35 +36,6 @@ _AHEAD = 64
 
 # How many request ids are compared in one pass over a ledger.
 _IDS_AT_ONCE = 500_000
-
-
-class Finding(NamedTuple):
-    """One thing that is wrong: in which file, from which line (from 1) and byte (from 0), if any."""
-
-    severity: Literal["damage", "notice"]
-    path: Path
-    line: int | None
-    byte: int | None
-    what: str
-
-    def text(self) -> str:
-        """The finding as one sentence."""
-        where = "" if self.line is None else f" line {self.line} (byte {self.byte}):"
-        return f"{self.path}:{where} {self.what}"
-
-
-class Audit(NamedTuple):
-    """What was read of one persona, and what was found."""
-
-    persona: str
-    lines: int
-    rows: int
-    findings: tuple[Finding, ...]
-
-    @property
-    def is_damaged(self) -> bool:
-        """Whether a gate must not judge on it."""
-        return any(finding.severity == "damage" for finding in self.findings)
 
 
 def audit(home: Home, persona: str, now: datetime) -> Audit:
@@ -250,7 +222,7 @@ class _LineReader:
             self._say("damage", byte, f"unreadable: {error}")
 
     def _say(self, severity: Literal["damage", "notice"], byte: int, what: str, ahead: int = 0) -> None:
-        self.findings.append(Finding(severity, self._path, self.count + ahead, byte, what))
+        self.findings.append(Finding(severity, str(self._path), self.count + ahead, byte, what))
 
 
 def _differences(path: Path, recorded: Iterator[Line], standing: Iterator[_Found]) -> Iterator[Finding]:
@@ -303,7 +275,7 @@ def _duplicates(fd: int, path: Path, count: int) -> Iterator[Finding]:
         for number, byte, request_id in _ids(fd):
             if hash_of(request_id) in again and number != first.setdefault(request_id, number):
                 what = f"request id {request_id!r} stands on line {first[request_id]} already"
-                yield Finding("notice", path, number, byte, what)
+                yield Finding("notice", str(path), number, byte, what)
 
 
 def _baseless(fd: int, path: Path, voids: dict[str, tuple[int, int]]) -> Iterator[Finding]:
@@ -313,7 +285,7 @@ def _baseless(fd: int, path: Path, voids: dict[str, tuple[int, int]]) -> Iterato
         for _, _, request_id in _ids(fd):
             left.pop(request_id, None)
     for voided, (number, byte) in left.items():
-        yield Finding("damage", path, number, byte, f"voids {voided!r}, which was never charged")
+        yield Finding("damage", str(path), number, byte, f"voids {voided!r}, which was never charged")
 
 
 def _ids(fd: int) -> Iterator[tuple[int, int, str]]:
@@ -339,12 +311,12 @@ def _place_of(line: Line | _Found, lines: Iterable[Line | _Found]) -> int | None
 
 
 def _damage(path: Path, what: str) -> Finding:
-    return Finding("damage", path, None, None, what)
+    return Finding("damage", str(path), None, None, what)
 
 
 def _damage_at(path: Path, line: _Found, what: str) -> Finding:
-    return Finding("damage", path, line.number, line.byte, what)
+    return Finding("damage", str(path), line.number, line.byte, what)
 
 
 def _notice(path: Path, what: str) -> Finding:
-    return Finding("notice", path, None, None, what)
+    return Finding("notice", str(path), None, None, what)
