@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hal0_budget.model.budget import Budget as Budget
     from hal0_budget.model.charge import Charge as Charge
     from hal0_budget.model.money import parse_usd as parse_usd
+    from hal0_budget.model.records import Entry as Entry
     from hal0_budget.model.records import Hold as Hold
     from hal0_budget.model.records import Row as Row
     from hal0_budget.model.results import Decision as Decision
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from hal0_budget.model.results import Statement as Statement
     from hal0_budget.model.results import WindowState as WindowState
     from hal0_budget.model.sums import Sum as Sum
+    from hal0_budget.model.usage import Usage as Usage
     from hal0_budget.model.verdict import Scope as Scope
-    from hal0_budget.model.verdict import Usage as Usage
     from hal0_budget.model.verdict import Verdict as Verdict
     from hal0_budget.model.verdict import decide as decide
     from hal0_budget.reporting.grouping import Group as Group
@@ -42,11 +43,10 @@ if TYPE_CHECKING:
     from hal0_budget.reporting.report import report as report
     from hal0_budget.reporting.simulation import Simulation as Simulation
     from hal0_budget.reporting.simulation import simulate as simulate
-    from hal0_budget.stores.files.layout import Home as Home
     from hal0_budget.stores.files.scaffold import Created as Created
     from hal0_budget.stores.files.scaffold import init as init
-    from hal0_budget.stores.files.tail import Entry as Entry
     from hal0_budget.stores.files.tail import Tail as Tail
+    from hal0_budget.stores.open import Home as Home
 
 __version__ = "0.1.0"
 
@@ -74,10 +74,10 @@ _HOMES = {
     "Home": "stores.files.layout",
     "Row": "model.records",
     "Sum": "model.sums",
-    "Entry": "stores.files.tail",
+    "Entry": "model.records",
     "Tail": "stores.files.tail",
     "Scope": "model.verdict",
-    "Usage": "model.verdict",
+    "Usage": "model.usage",
     "Verdict": "model.verdict",
     "decide": "model.verdict",
 }

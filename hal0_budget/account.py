@@ -7,30 +7,27 @@ raises a `BudgetError` of `hal0_budget.errors` where it cannot answer; none gues
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from hal0_budget.clock import utc_now
-from hal0_budget.errors import InvalidBudget, InvalidEstimate, InvalidHold, from_os_error
-from hal0_budget.model.budget import KEYS, Budget, BudgetValueError
+from hal0_budget.errors import InvalidEstimate, InvalidHold, from_os_error
+from hal0_budget.model.budget import Changes, checked_changes
 from hal0_budget.model.charge import Charge, checked_amount, checked_text
 from hal0_budget.model.ids import checked_id
-from hal0_budget.model.money import ZERO
+from hal0_budget.model.judge import judge, statement_of
+from hal0_budget.model.policy import Policy
 from hal0_budget.model.records import Hold, OnExpiry, Row
 from hal0_budget.model.results import Decision, Receipt, Reservation, Revision, Statement
-from hal0_budget.model.verdict import Scope, Usage, decide
-from hal0_budget.statement import statement_of
-from hal0_budget.stores.files.layout import Home
-from hal0_budget.stores.files.ledger import Ledger, Reading
-from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT, Lock
-from hal0_budget.stores.files.persona_file import PersonaFile, read_persona
+from hal0_budget.model.usage import Usage
+from hal0_budget.stores.base import DEFAULT_TIMEOUT, Rows, Store
+from hal0_budget.stores.open import Home, open_store
 
 if TYPE_CHECKING:
     from hal0_budget.bookkeeping import Books
-    from hal0_budget.stores.files.tail import Tail
 
 DEFAULT_TTL = timedelta(minutes=15)
 LONGEST_TTL = timedelta(hours=24)
@@ -41,26 +38,31 @@ UNKNOWN = "unknown"
 
 
 class Account:
-    """The account of one persona of an agent.
+    """The account of one persona of an agent, in the files of `home`, or in another store.
 
     `clock` tells the time; `lock_timeout` is how many seconds a recording may wait for others.
     """
 
     def __init__(
         self,
-        home: Home,
+        home: Home | Store,
         persona: str,
         *,
         lock_timeout: float = DEFAULT_TIMEOUT,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self.home = home
-        self.persona = persona
+        self._home = home
+        self.store = open_store(home)
+        self.persona = checked_id("persona", persona)
         self.lock_timeout = lock_timeout
         self.clock = clock
-        self._path = home.persona_file(persona)
-        self._file: PersonaFile | None = None
-        self._ledger = Ledger(home.spend_dir(persona))
+
+    @property
+    def home(self) -> Home:
+        """Where the files are. Raises AttributeError if the account is in another store."""
+        if not isinstance(self._home, Home):
+            raise AttributeError("this account is not in the files of an agent", name="home", obj=self)
+        return self._home
 
     def show(self) -> Statement:
         """The caps and what is used of them; unreadable rows are skipped and named as warnings.
@@ -68,12 +70,11 @@ class Account:
         Raises LedgerDamaged where the ledger as a whole cannot be relied on.
         """
         with _os_errors():
-            persona = self._read()
+            policy = self.store.policy(self.persona)
             now = self.clock()
-            reading = self._ledger.read(now)
-            if reading.damage is not None:
-                reading.sound()
-            return statement_of(persona, persona.budget(), reading, now)
+            usage = self.store.usage(self.persona, now)
+            usage.require_whole()
+            return statement_of(policy, usage, now)
 
     def check(self, estimate: Decimal | None = None) -> Decision:
         """May a call that is expected to cost `estimate` USD be made? None: is anything left?
@@ -84,9 +85,9 @@ class Account:
         if estimate is not None:
             estimate = checked_amount(estimate, InvalidEstimate, "estimate")
         with _os_errors():
-            persona = self._read()
+            policy = self.store.policy(self.persona)
             now = self.clock()
-            return self._decide(persona, self._ledger.read(now), estimate, now)
+            return _decide(policy, self.store.usage(self.persona, now), estimate, now)
 
     def reserve(
         self,
@@ -118,13 +119,13 @@ class Account:
             self._require_persona()
             with self._recording() as books:
                 now = books.now
-                reading = books.book_expired()
-                persona = self._read()
+                usage = books.book_expired()
+                policy = self.store.policy(self.persona)
                 # A generated id cannot be that of another hold.
                 known = None if hold_id is None else books.same_hold(hold_id, estimate)
                 if known is not None:
-                    return Reservation(self._decide(persona, reading, Decimal(0), now), known)
-                decision = self._decide(persona, reading, estimate, now)
+                    return Reservation(_decide(policy, usage, Decimal(0), now), known)
+                decision = _decide(policy, usage, estimate, now)
                 if decision.verdict.level == "block":
                     return Reservation(decision, None)
                 hold = books.open_hold(Hold(name, estimate, now, now + ttl, on_expiry, surface, model))
@@ -191,108 +192,51 @@ class Account:
         """The open holds, oldest first; of a damaged journal those before the damage, which `show` names."""
         with _os_errors():
             self._require_persona()
-            return self._ledger.open_holds(self.clock())
+            return self.store.open_holds(self.persona, self.clock())
 
-    def tail(self, last: int | None = None, since: date | None = None) -> Tail:
+    def tail(self, last: int | None = None, since: date | None = None) -> Rows:
         """The `last` rows (None for all) of days from `since` on (UTC), and those that come: see `Tail`.
 
         Raises PersonaNotFound, AgentUnknown; LedgerDamaged where there was a ledger, and it is gone.
         """
-        from hal0_budget.stores.files.tail import Tail
-
-        self._require_persona()
         with _os_errors():
-            if not self._ledger.path.exists():
-                self._ledger.read(self.clock()).sound()
-        return Tail(self._ledger.path, last, since)
+            self._require_persona()
+            return self.store.entries(self.persona, self.clock(), last, since)
 
-    def set_budget(
-        self, changes: Mapping[str, Decimal | bool | None], *, replace: bool = False, dry_run: bool = False
-    ) -> Revision:
+    def set_budget(self, changes: Changes, *, replace: bool = False, dry_run: bool = False) -> Revision:
         """Change keys of the budget table, named as TOML names them; None removes a key.
 
         `replace` also removes those of our keys that are not named; `dry_run` writes nothing.
         Raises InvalidBudget, PersonaUneditable, PersonaMalformed, PersonaChanged, LockTimeout.
         """
-        # The gate never edits.
-        from hal0_budget.stores.files import persona_edit
-
-        wanted = {**dict.fromkeys(KEYS), **changes} if replace else dict(changes)
-        _check_wanted(wanted)
+        wanted = checked_changes(changes, replace=replace)
         with _os_errors():
-            if dry_run:
-                before = self._read()
-                after = before.with_text(persona_edit.edited(before, wanted))
-                after.budget()
-            else:
-                self._require_persona()
-                with Lock(self.home.edit_lock(self.persona)).held(self.lock_timeout):
-                    before = self._read()
-                    after = before.with_text(persona_edit.edited(before, wanted))
-                    after.budget()
-                    persona_edit.write(before, after.text)
-            return self._revision(before, after)
-
-    def _revision(self, before: PersonaFile, after: PersonaFile) -> Revision:
-        changes = {
-            key: (_legible(key, before.table.get(key)), after.table.get(key))
-            for key in KEYS
-            if repr(before.table.get(key)) != repr(after.table.get(key))
-        }
-        budget, now = after.budget(), self.clock()
-        reading = self._ledger.read(now)
-        if reading.damage is not None:
-            return Revision(changes, budget, None, (*after.warnings, *reading.problems()))
-        statement = statement_of(after, budget, reading, now)
-        return Revision(changes, budget, statement, statement.warnings)
+            store, persona = self.store, self.persona
+            change = store.change_policy(persona, wanted, dry_run=dry_run, timeout=self.lock_timeout)
+            policy = change.policy
+            now = self.clock()
+            usage = store.usage(persona, now)
+            if usage.damage is not None:
+                return Revision(change.changes, policy.budget, None, (*policy.warnings, *usage.problems))
+            statement = statement_of(policy, usage, now)
+            return Revision(change.changes, policy.budget, statement, statement.warnings)
 
     def _require_persona(self) -> None:
-        self.home.require_agent()
-        if not self._path.exists():
-            raise self.home.not_found(self.persona)
+        self.store.require_persona(self.persona)
 
     @contextmanager
     def _recording(self, request_ids: Collection[str] = ()) -> Iterator[Books]:
-        # Only commands that record need these modules, and the gate runs more often.
+        # Only commands that record need this module, and the gate runs more often.
         from hal0_budget.bookkeeping import Books
-        from hal0_budget.stores.files.writer import writing
 
-        with writing(self._ledger, self.clock, self.lock_timeout, request_ids) as writer:
-            yield Books(writer, self.persona)
-
-    def _read(self) -> PersonaFile:
-        self._file = read_persona(self.home, self.persona, self._file)
-        return self._file
-
-    def _decide(
-        self, persona: PersonaFile, reading: Reading, estimate: Decimal | None, now: datetime
-    ) -> Decision:
-        budget = persona.budget()
-        if budget.caps and budget.hard_cap:
-            reading.sound()
-        statement = statement_of(persona, budget, reading, now)
-        usage = Usage({state.window: state.spent or ZERO for state in statement.windows}, reading.held)
-        scope = Scope(self.persona, budget, usage, statement.warnings)
-        return Decision(decide((scope,), estimate), statement)
+        with self.store.transaction(self.persona, self.clock, self.lock_timeout, request_ids) as transaction:
+            yield Books(transaction, self.persona)
 
 
-def _legible(key: str, value: object) -> object:
-    """The value of a key of a budget table; "invalid" where no budget can hold it: not all can be printed."""
-    try:
-        Budget.from_table({} if value is None else {key: value})
-    except BudgetValueError:
-        return "invalid"
-    return value
-
-
-def _check_wanted(wanted: Mapping[str, Decimal | bool | None]) -> None:
-    unknown = [key for key in wanted if key not in KEYS]
-    if unknown:
-        raise InvalidBudget(f"{unknown[0]!r} is not a key of a budget; the keys are {', '.join(KEYS)}")
-    try:
-        Budget.from_table({key: value for key, value in wanted.items() if value is not None})
-    except BudgetValueError as error:
-        raise InvalidBudget(str(error), key=error.key) from None
+def _decide(policy: Policy, usage: Usage, estimate: Decimal | None, now: datetime) -> Decision:
+    if policy.budget.caps and policy.budget.hard_cap:
+        usage.require_sound()
+    return judge(policy, usage, estimate, now)
 
 
 @contextmanager

@@ -16,17 +16,17 @@ from hal0_budget.model.ids import void_id
 from hal0_budget.model.money import dollars, negative, subtract
 from hal0_budget.model.records import Closing, Hold, Row
 from hal0_budget.model.results import Receipt
-from hal0_budget.stores.files.ledger import Reading
-from hal0_budget.stores.files.writer import Writer
+from hal0_budget.model.usage import Usage
+from hal0_budget.stores.base import Transaction
 
 
 class Books:
     """The rows and holds of one persona while its lock is held: each method is one step."""
 
-    def __init__(self, writer: Writer, persona: str) -> None:
-        self._writer = writer
+    def __init__(self, transaction: Transaction, persona: str) -> None:
+        self._transaction = transaction
         self._persona = persona
-        self.now = writer.now
+        self.now = transaction.now
 
     def record(self, charges: Iterable[Charge]) -> tuple[Receipt, ...]:
         """Record the charges whose request ids are not on record, all with one write.
@@ -60,44 +60,43 @@ class Books:
         if new:
             self._append(tuple(new.values()), tuple(closings.values()))
         elif closings:
-            self._writer.note(*closings.values())
+            self._transaction.resolve(*closings.values())
         if any(receipt.was_recorded for receipt in receipts):
-            self._writer.sync()
+            self._transaction.confirm_rows()
         return tuple(receipts)
 
-    def book_expired(self) -> Reading:
+    def book_expired(self) -> Usage:
         """Book the holds whose time is up as unconfirmed rows, or give them back, as each one says.
 
-        Returns what the ledger adds up to after booking. Books nothing while the ledger or the journal is
+        Returns the usage after booking. Books nothing while the ledger or the journal is
         damaged: a row or a resolution that cannot be read may have ended the hold already.
         """
-        reading = self._writer.look()
-        if reading.is_damaged:
-            return reading
-        settled = reading.tally.settled
-        expired = [hold for hold in self._writer.holds.expired(self.now) if hold.hold_id not in settled]
+        usage = self._transaction.usage()
+        if usage.is_damaged:
+            return usage
+        expired = self._transaction.expired_holds()
         if not expired:
-            return reading
+            return usage
         rows = tuple(_unconfirmed(hold, self._persona) for hold in expired if hold.on_expiry == "book")
         booked = tuple(Closing(row.hold_id or "", "expired", row.request_id) for row in rows)
         if rows:
-            self._writer.append(rows, booked)
+            self._transaction.record(rows, booked)
         given_back = [Closing(hold.hold_id, "released") for hold in expired if hold.on_expiry == "release"]
         if given_back:
-            self._writer.note(*given_back)
-        return self._writer.look()
+            self._transaction.resolve(*given_back)
+        return self._transaction.usage()
 
     def same_hold(self, hold_id: str, estimate: Decimal) -> Hold | None:
         """The open hold of that id and estimate, on the disk; None where the id is free.
 
         Raises Conflict, OSError.
         """
-        hold = self._writer.holds.find(hold_id)
+        hold = self._transaction.find_hold(hold_id)
         if hold is not None and hold.usd == estimate:
             # The fsync of the process that opened it may have failed.
-            self._writer.holds.sync_again()
+            self._transaction.confirm_holds()
             return hold
-        if hold is not None or hold_id in self._writer.holds.closed or self._booked(hold_id):
+        if hold is not None or self._transaction.closing(hold_id) or self._booked(hold_id):
             raise Conflict(f"hold {hold_id!r} was already used for something else", hold_id=hold_id)
         return None
 
@@ -105,18 +104,18 @@ class Books:
         """Give an open hold back. Raises HoldNotFound; Conflict if it was resolved before; LedgerDamaged if
         it is not found, but the journal is damaged.
         """
-        reading = self.book_expired()
-        hold = self._writer.holds.find(hold_id)
-        if hold is None or hold_id in reading.tally.settled:
-            if self._writer.holds.damage is not None and hold_id not in self._writer.holds.closed:
-                reading.sound()
+        usage = self.book_expired()
+        hold = self._transaction.find_hold(hold_id)
+        if hold is None:
+            if not self._transaction.are_holds_sound() and self._transaction.closing(hold_id) is None:
+                usage.require_sound()
             raise self._resolved(hold_id)
-        self._writer.note(Closing(hold_id, "released"))
+        self._transaction.resolve(Closing(hold_id, "released"))
         return hold
 
     def void(self, request_id: str, reason: str) -> Row:
         """Take the row of a request id back. Raises RequestNotFound, Conflict."""
-        found = self._writer.find(request_id)
+        found = self._transaction.find_rows(request_id)
         if not found:
             raise RequestNotFound(
                 f"no charge with request id {request_id!r} is on record", request_id=request_id
@@ -131,15 +130,15 @@ class Books:
 
     def _append(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
         """Record rows, and book what has expired. Raises as `Writer.append` does for the rows alone."""
-        self._writer.append(rows, closings)
-        if self._writer.holds.expired(self.now):
+        self._transaction.record(rows, closings)
+        if self._transaction.expired_holds():
             # The rows are on the disk; what cannot be booked now is left to whoever records next.
             with suppress(OSError, WriteFailed):
                 self.book_expired()
 
     def _on_record(self, row: Row, new: Mapping[str, Row]) -> Row | None:
         """The row that is on record, or about to be, for the same call; None where the id is free."""
-        found = self._writer.find(row.request_id)
+        found = self._transaction.find_rows(row.request_id)
         if row.request_id in new:
             found.append(new[row.request_id])
         for known in found:
@@ -163,31 +162,33 @@ class Books:
         """
         if row.hold_id is None or row.hold_id == known.hold_id:
             return True
-        self._writer.look()
-        closing = self._writer.holds.closed.get(row.hold_id)
+        self._transaction.usage()
+        closing = self._transaction.closing(row.hold_id)
         is_settled = closing is not None and closing.request_id == known.request_id
-        return known.hold_id is None and (row.hold_id in self._writer.holds or is_settled)
+        return known.hold_id is None and (is_settled or self._transaction.find_hold(row.hold_id) is not None)
 
     def _settled_before(self, row: Row, known: Row) -> dict[str, Closing]:
         """The resolution of the open hold of a call that is on record without its hold."""
-        if known.hold_id is not None or row.hold_id not in self._writer.holds:
+        if row.hold_id is None or known.hold_id is not None:
             return {}
-        return {str(row.hold_id): Closing(str(row.hold_id), "settled", known.request_id)}
+        if self._transaction.find_hold(row.hold_id) is None:
+            return {}
+        return {row.hold_id: Closing(row.hold_id, "settled", known.request_id)}
 
     def _settled_by(self, row: Row) -> _Settled:
         """What a new row settles. Raises HoldNotFound, Conflict."""
         if row.hold_id is None:
             return _Settled()
-        reading = self._writer.look()
-        hold = self._writer.holds.find(row.hold_id)
-        if hold is not None and row.hold_id not in reading.tally.settled:
+        usage = self._transaction.usage()
+        hold = self._transaction.find_hold(row.hold_id)
+        if hold is not None:
             return _Settled(hold)
         corrections = self._late_void(row)
         if corrections:
             return _Settled(None, corrections)
-        if self._writer.holds.damage is None:
+        if self._transaction.are_holds_sound():
             raise self._resolved(row.hold_id)
-        damage = reading.problems()[0]
+        damage = usage.problems[0]
         return _Settled(
             problem=f"hold {row.hold_id!r} could not be settled, because there is damage: {damage}"
         )
@@ -203,15 +204,15 @@ class Books:
 
     def _booked(self, hold_id: str) -> Row | None:
         """The row that an expired hold was booked as. Another row may have such an id by chance."""
-        found = self._writer.find(_unconfirmed_id(hold_id))
+        found = self._transaction.find_rows(_unconfirmed_id(hold_id))
         return next((row for row in found if row.cost_source == "unconfirmed" and row.voids is None), None)
 
     def _is_voided(self, request_id: str) -> bool:
         """Whether a row takes that one back. Another row may have the id of a void by chance."""
-        return any(row.voids == request_id for row in self._writer.find(void_id(request_id)))
+        return any(row.voids == request_id for row in self._transaction.find_rows(void_id(request_id)))
 
     def _resolved(self, hold_id: str) -> Conflict | HoldNotFound:
-        closing = self._writer.holds.closed.get(hold_id)
+        closing = self._transaction.closing(hold_id)
         if closing is None and self._booked(hold_id) is None:
             return HoldNotFound(f"no hold {hold_id!r} of this persona", hold_id=hold_id)
         ended = "expired" if closing is None else closing.how
@@ -223,9 +224,7 @@ class Books:
 
         Raises OSError.
         """
-        hold = hold._replace(ledger_size=self._writer.ledger_size())
-        self._writer.open_hold(hold)
-        return hold
+        return self._transaction.open_hold(hold)
 
 
 class _Settled(NamedTuple):

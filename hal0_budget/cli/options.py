@@ -16,7 +16,7 @@ from typing import Annotated, Any, Concatenate, Literal, NamedTuple, TypeVar
 import typer
 
 from hal0_budget.errors import InvalidHold, UsageError
-from hal0_budget.stores.files.layout import DEFAULT_AGENT, DEFAULT_ROOT, Home
+from hal0_budget.stores.open import DEFAULT_AGENT, DEFAULT_ROOT, Home
 
 ENV_ROOT = "HAL0_BUDGET_ROOT"
 ENV_PERSONAS_DIR = "HAL0_PERSONAS_DIR"

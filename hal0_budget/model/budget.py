@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
+from hal0_budget.errors import InvalidBudget
 from hal0_budget.model.money import checked_usd
 from hal0_budget.model.windows import WINDOWS, Window
 
@@ -18,6 +19,9 @@ CAP_KEYS: Final[dict[Window, str]] = {
     "lifetime": "lifetime_usd",
 }
 KEYS: Final[tuple[str, ...]] = (*CAP_KEYS.values(), "hard_cap", "warn_at")
+
+# New values of keys of the budget table; None removes a key.
+Changes = Mapping[str, Decimal | bool | None]
 
 # Every key that `cap_words` recognises as a cap contains one of these, or a letter that is not ASCII.
 _PARTS_OF_CAPS = (
@@ -122,3 +126,19 @@ def _warn_at(value: object) -> Decimal:
     except ValueError:
         pass
     raise BudgetValueError("warn_at", "must be a fraction above 0 and at most 1")
+
+
+def checked_changes(changes: Changes, *, replace: bool) -> Changes:
+    """Changes of a budget's keys, if a budget can hold them; `replace` also removes each key that they do not
+    name.
+
+    Raises InvalidBudget.
+    """
+    unknown = [key for key in changes if key not in KEYS]
+    if unknown:
+        raise InvalidBudget(f"{unknown[0]!r} is not a key of a budget; the keys are {', '.join(KEYS)}")
+    try:
+        Budget.from_table({key: value for key, value in changes.items() if value is not None})
+    except BudgetValueError as error:
+        raise InvalidBudget(str(error), key=error.key) from None
+    return {**dict.fromkeys(KEYS), **changes} if replace else changes

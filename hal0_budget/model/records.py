@@ -102,3 +102,10 @@ class Closing(NamedTuple):
 
 def _time_text(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+class Entry(NamedTuple):
+    """A row, and whether a later one takes it back, as far as was read when the tail began."""
+
+    row: Row
+    is_voided: bool

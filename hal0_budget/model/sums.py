@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from decimal import Decimal, localcontext
 from typing import NamedTuple
 
@@ -54,6 +55,23 @@ def merge(into: Sums, more: Sums) -> None:
         known = into.setdefault(names, {})
         for time, part in times.items():
             known[time] = total_of((known[time], part)) if time in known else part
+
+
+def by_day(sums: Sums, day_of: Callable[[str], str]) -> Sums:
+    """The sums by day; `day_of` computes the day (`2026-05-29`) of a time, empty for one to leave out."""
+    # Each name was used at much the same times.
+    known: dict[str, str] = {}
+    found: Sums = {}
+    for names, times in sums.items():
+        days: defaultdict[str, list[Sum]] = defaultdict(list)
+        for time, part in times.items():
+            day = known.get(time)
+            if day is None:
+                day = known[time] = day_of(time)
+            if day:
+                days[day].append(part)
+        found[names] = {day: total_of(parts) for day, parts in days.items()}
+    return found
 
 
 def total_tokens(counts: Iterable[tuple[int, ...]]) -> TokenCounts:

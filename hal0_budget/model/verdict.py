@@ -9,26 +9,16 @@ about the persona's files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from hal0_budget.model.budget import Budget
 from hal0_budget.model.money import ZERO, add, dollars, multiply, percent, subtract
+from hal0_budget.model.usage import Usage
 from hal0_budget.model.windows import WINDOWS, Window, label
 
 Level = Literal["allow", "warn", "block"]
-
-
-class Usage(NamedTuple):
-    """How much of a budget is used: USD spent in each window, and USD in open holds."""
-
-    spent: Mapping[Window, Decimal]
-    held: Decimal = ZERO
-
-    def of(self, window: Window) -> Decimal:
-        """Return spent plus held in `window`, in USD; always 0 for the per-call cap."""
-        return ZERO if window == "per_call" else add(self.spent[window], self.held)
 
 
 class Scope(NamedTuple):

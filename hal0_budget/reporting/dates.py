@@ -112,8 +112,10 @@ class Calendar:
     Cuts each UTC day once, where days of the zone begin in it. Not frozen: it remembers the cuts.
     """
 
-    def __init__(self, zone: tzinfo) -> None:
+    def __init__(self, zone: tzinfo, span: Span) -> None:
         self._zone = zone
+        self._first = span.first.isoformat() if span.first else ""
+        self._last = span.last.isoformat() if span.last else "9999-12-31"
         self._pieces: dict[str, list[tuple[str, str]]] = {}
 
     def day(self, moment: str) -> str:
@@ -127,7 +129,7 @@ class Calendar:
             if moment[11:] < begin:
                 break
             day = name
-        return day
+        return day if self._first <= day <= self._last else ""
 
     def splits_hours(self, utc_day: str) -> bool:
         """Whether a day begins within an hour of this UTC day, and not with it."""

@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple, get_args
 from hal0_budget.errors import UsageError
 from hal0_budget.model.money import ZERO, add, negative
 from hal0_budget.model.sums import Names, Sum, Sums, merge, total_of
-from hal0_budget.reporting.dates import Span
 
 By = Literal["day", "week", "month", "model", "surface", "persona", "source"]
 BY: tuple[By, ...] = get_args(By)
@@ -62,25 +61,16 @@ class Spending:
     Not frozen: it is the accumulator that sums are fed to, and stays as small as the report.
     """
 
-    def __init__(self, persona: str, span: Span, by: Sequence[By]) -> None:
+    def __init__(self, persona: str, by: Sequence[By]) -> None:
         self.persona = persona
         self.sums: Sums = {}
-        self._first = span.first.isoformat() if span.first else ""
-        self._last = span.last.isoformat() if span.last else "9999-12-31"
         self._with_surface, self._with_model = "surface" in by, "model" in by
 
-    def take(self, sums: Sums, day_of: Callable[[str], str]) -> None:
-        """Add sums; `day_of` computes the day (`2026-05-29`) of a time."""
-        # Each name was used at much the same times.
-        known: dict[str, str] = {}
-        for (surface, model, source), times in sums.items():
-            days: defaultdict[str, list[Sum]] = defaultdict(list)
-            for time, part in times.items():
-                day = known.get(time) or known.setdefault(time, day_of(time))
-                if self._first <= day <= self._last:
-                    days[day].append(part)
+    def take(self, sums: Sums) -> None:
+        """Add sums by day."""
+        for (surface, model, source), days in sums.items():
             names = (surface if self._with_surface else "", model if self._with_model else "", source)
-            merge(self.sums, {names: {day: total_of(parts) for day, parts in days.items()}})
+            merge(self.sums, {names: days})
 
     def total(self) -> Sum:
         """All of it."""

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from hal0_budget.model.budget import Budget
 from hal0_budget.model.money import EXACT, ZERO, add, total
-from hal0_budget.model.verdict import Level, Limit, Scope, Usage, Verdict, decide, limits
+from hal0_budget.model.usage import Usage
+from hal0_budget.model.verdict import Level, Limit, Scope, Verdict, decide, limits
 from hal0_budget.model.windows import SPEND_WINDOWS, Window, window_start
 
 _ABOVE_ALL = Decimal("Infinity")

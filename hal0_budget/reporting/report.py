@@ -6,7 +6,6 @@ Reads what `show` reads, and changes no ledger; the cached sums of a long one ar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 from functools import partial
@@ -14,20 +13,16 @@ from typing import NamedTuple
 
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import BudgetError, from_os_error
-from hal0_budget.model.money import ZERO
+from hal0_budget.model.judge import judge
 from hal0_budget.model.results import Statement
 from hal0_budget.model.sums import Sum, total_of
-from hal0_budget.model.verdict import Scope, Usage, Verdict, decide
+from hal0_budget.model.verdict import Verdict
 from hal0_budget.model.windows import Window
 from hal0_budget.reporting.dates import Calendar, Span, day_at, span_of
 from hal0_budget.reporting.forecast import pace_of, reached_at
 from hal0_budget.reporting.grouping import By, Group, Spending, groups_of, sources_of
-from hal0_budget.statement import statement_of
-from hal0_budget.stores.files.blocks import NotALedger
-from hal0_budget.stores.files.day_sums import TooManySums, hourly_sums, streamed_sums
-from hal0_budget.stores.files.layout import Home
-from hal0_budget.stores.files.ledger import Ledger, Reading
-from hal0_budget.stores.files.persona_file import read_persona
+from hal0_budget.stores.base import Store
+from hal0_budget.stores.open import Home, open_store
 
 # Told how many bytes of how many of a persona's ledger are read.
 Progress = Callable[[str, int, int], None]
@@ -79,7 +74,7 @@ class Report(NamedTuple):
 
 
 def report(
-    home: Home,
+    home: Home | Store,
     personas: Sequence[str] = (),
     *,
     since: str | None = None,
@@ -96,19 +91,19 @@ def report(
     """
     now = clock()
     span = span_of(since, until, now, zone)
-    calendar = Calendar(zone)
+    calendar, store = Calendar(zone, span), open_store(home)
     found: list[PersonaReport] = []
     spendings: list[Spending] = []
     failures: list[Failure] = []
-    for persona in dict.fromkeys(personas or home.persona_ids()):
-        spending = Spending(persona, span, by)
+    for persona in dict.fromkeys(personas or store.personas()):
+        spending = Spending(persona, by)
         try:
-            found.append(_of_persona(home, persona, spending, calendar, now, progress))
+            found.append(_of_persona(store, persona, spending, calendar, now, progress))
             spendings.append(spending)
         except BudgetError as error:
             failures.append(Failure(persona, error))
     return Report(
-        home.agent,
+        store.agent,
         now,
         day_at(now, zone),
         span,
@@ -123,62 +118,29 @@ def report(
 
 
 def _of_persona(
-    home: Home, persona: str, spending: Spending, calendar: Calendar, now: datetime, progress: Progress
+    store: Store, persona: str, spending: Spending, days: Calendar, now: datetime, progress: Progress
 ) -> PersonaReport:
     """The part of one persona, whose sums are fed to `spending`. Raises BudgetError."""
     try:
-        file = read_persona(home, persona)
-        budget = file.budget()
-        ledger = Ledger(home.spend_dir(persona))
-        tell = partial(progress, persona)
-        reading = ledger.read(now, tell)
-        if reading.damage is not None:
-            reading.sound()
-        statement = statement_of(file, budget, reading, now)
-        _feed(spending, ledger, reading, calendar, lambda done: tell(done, reading.tally.size))
+        policy = store.policy(persona)
+        usage = store.usage(persona, now, partial(progress, persona))
+        usage.require_whole()
+        for sums in store.spending(persona, usage, days, partial(progress, persona)):
+            spending.take(sums)
+        pace = pace_of(store.daily(usage), now)
     except OSError as error:
         raise from_os_error(error) from error
-    usage = Usage({state.window: state.spent or ZERO for state in statement.windows}, reading.held)
-    pace = pace_of({_days_of(period)[0]: Decimal(usd) for period, usd in reading.tally.days.items()}, now)
+    decision = judge(policy, usage, None, now)
     return PersonaReport(
-        statement,
-        decide((Scope(persona, budget, usage, statement.warnings),), None),
+        decision.statement,
+        decision.verdict,
         spending.total(),
         spending.days(),
         pace,
         {
             state.window: reached_at(state.remaining, pace, now, state.resets_at)
-            for state in statement.windows
+            for state in decision.statement.windows
             if state.remaining is not None and state.spent is not None
         },
-        reading.problems(),
+        usage.problems,
     )
-
-
-def _feed(
-    spending: Spending, ledger: Ledger, reading: Reading, calendar: Calendar, tick: Callable[[int], None]
-) -> None:
-    """Feed `spending` with what `reading` counted. Raises LedgerDamaged, OSError."""
-    tally = reading.tally
-    if not tally.size:
-        return
-    try:
-        days = (day for period in tally.days for day in _days_of(period))
-        if not any(map(calendar.splits_hours, days)):
-            with suppress(TooManySums):
-                spending.take(hourly_sums(ledger, tally, reading.marks.ledger.epoch, tick), calendar.day)
-                return
-        for sums in streamed_sums(ledger, tally, calendar.day, tick):
-            spending.take(sums, str)
-    except NotALedger as error:
-        reading._replace(damage=str(error)).sound()
-
-
-def _days_of(period: str) -> list[str]:
-    """The days of a period of a tally: a day, or a month (`2026-03`) or year (`2021`) that is long past."""
-    first = date.fromisoformat(
-        f"{period}-01-01"[: len("2026-03-01")] if len(period) < len("2026-03-01") else period
-    )
-    days = {4: 366, 7: 31}.get(len(period), 1)
-    all_days = (first.fromordinal(first.toordinal() + number) for number in range(days))
-    return [day for each in all_days if (day := each.isoformat()).startswith(period)]

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
 from hal0_budget.clock import utc_now
-from hal0_budget.errors import InvalidBudget, from_os_error
-from hal0_budget.model.budget import KEYS, Budget, BudgetValueError
+from hal0_budget.errors import from_os_error
+from hal0_budget.model.budget import Budget, Changes, checked_changes
 from hal0_budget.model.money import add, total
 from hal0_budget.model.records import Row
 from hal0_budget.model.verdict import Level
 from hal0_budget.model.windows import WINDOWS, Window
 from hal0_budget.reporting.replay import Replay, Ruled, Standing
-from hal0_budget.stores.files.blocks import NotALedger, Progress
-from hal0_budget.stores.files.calls import Calls, calls
-from hal0_budget.stores.files.durable import opened
-from hal0_budget.stores.files.layout import Home
-from hal0_budget.stores.files.ledger import Ledger
-from hal0_budget.stores.files.persona_file import PersonaFile, read_persona
-from hal0_budget.stores.files.row_format import parse_row
+from hal0_budget.stores.base import Calls, Progress, Store
+from hal0_budget.stores.open import Home, open_store
 
 # As many blocked calls as are named one by one; the rest are counted.
 NAMED_CALLS = 20
@@ -93,9 +87,9 @@ class Simulation(NamedTuple):
 
 
 def simulate(
-    home: Home,
+    home: Home | Store,
     persona: str,
-    changes: Mapping[str, Decimal | bool | None],
+    changes: Changes,
     *,
     replace: bool = False,
     since: date | None = None,
@@ -114,22 +108,16 @@ def simulate(
     cannot be relied on.
     """
     try:
-        file = read_persona(home, persona)
-        scan = _Scan(_budget(file, changes, replace=replace), since, until)
-        reading = Ledger(home.spend_dir(persona)).read(now or utc_now(), progress)
-        if reading.damage is not None:
-            reading.sound()
-        if reading.tally.size:
-            with opened(reading.path, os.O_RDONLY) as fd:
-                try:
-                    # No further than the reading came, which names what is unreadable up to there.
-                    for found in calls(fd, reading.tally.size, progress):
-                        scan.take(found)
-                except NotALedger as error:
-                    reading._replace(damage=str(error)).sound()
+        store = open_store(home)
+        policy = store.policy(persona, checked_changes(changes, replace=replace))
+        scan = _Scan(policy.budget, since, until)
+        usage = store.usage(persona, now or utc_now(), progress)
+        usage.require_whole()
+        for found in store.calls(persona, usage, progress):
+            scan.take(found)
     except OSError as error:
         raise from_os_error(error) from error
-    return scan.result(persona, (*file.warnings, *reading.problems()))
+    return scan.result(persona, (*policy.warnings, *usage.problems))
 
 
 class _Scan:
@@ -193,17 +181,4 @@ class _Scan:
 
     def _named(self, calls: Calls, place: int, standing: Standing) -> BlockedCall:
         verdict = self._replay.verdict(standing, calls.usd[place])
-        return BlockedCall(calls.numbers[place], parse_row(calls.lines[place]), verdict.reason or "")
-
-
-def _budget(file: PersonaFile, changes: Mapping[str, Decimal | bool | None], *, replace: bool) -> Budget:
-    kept = {} if replace else file.budget().to_table()
-    unknown = [key for key in changes if key not in KEYS]
-    if unknown:
-        raise InvalidBudget(f"{unknown[0]!r} is not a key of a budget; the keys are {', '.join(KEYS)}")
-    try:
-        return Budget.from_table(
-            {key: value for key, value in {**kept, **changes}.items() if value is not None}
-        )
-    except BudgetValueError as error:
-        raise InvalidBudget(str(error), key=error.key) from None
+        return BlockedCall(calls.numbers[place], calls.row(place), verdict.reason or "")

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from hal0_budget import Account, Home
+from hal0_budget.model.records import Entry
 from hal0_budget.stores.files import tail as tail_module
-from hal0_budget.stores.files.tail import Entry
 from tests.conftest import COMMAND, Cli
 from tests.support.processes import open_files, wait_until
 from tests.support.rows import row

@@ -74,14 +74,14 @@ def test_row_that_is_on_record_in_a_ledger_that_is_gone_meanwhile_is_not_acknowl
     account: Account, ledger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account.charge(COST, model="m", request_id="r0")
-    sync = Writer.sync
+    sync = Writer.confirm_rows
 
     def replaced_before(writer: Writer) -> None:
         ledger.rename(ledger.with_name("orphan"))
         ledger.write_bytes(b"")
         sync(writer)
 
-    monkeypatch.setattr(Writer, "sync", replaced_before)
+    monkeypatch.setattr(Writer, "confirm_rows", replaced_before)
     with pytest.raises(BudgetError, match="replaced while a row was looked for") as caught:
         account.charge(COST, model="m", request_id="r0")
     assert caught.value.exit_code == 74

@@ -130,7 +130,7 @@ class Case:
     def is_named(self) -> bool:
         """Whether `verify` names the journal of holds as damaged."""
         found = audit(self.home, "hermes", self.now).findings
-        return any(one.severity == "damage" and one.path.name == HOLDS for one in found)
+        return any(one.severity == "damage" and one.path.endswith(HOLDS) for one in found)
 
     def put(self, *changes: Change) -> None:
         """Lay the folder as it was, but for these changes."""

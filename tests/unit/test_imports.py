@@ -132,16 +132,11 @@ FLOORS = {
     "cli.process": 2,
     "providers": 2,
     "reporting": 2,
-    "stores.files.salvage": 2,
     "bookkeeping": 3,
     "providers.settlement": 3,
-    "statement": 3,
     "account": 4,
     "reporting.report": 4,
     "reporting.simulation": 4,
-    "stores.files.audit": 4,
-    "stores.files.repair": 4,
-    "stores.files.scaffold": 4,
     "__init__": 5,
     "cli": 6,
     "__main__": 7,
@@ -155,10 +150,9 @@ ARROWS = {
     "model": {"errors"},
     "stores": RULES,
     "bookkeeping": {*RULES, "stores"},
-    "statement": {*RULES, "stores"},
     "providers": {*RULES, "stores"},
-    "reporting": {*RULES, "stores", "clock", "statement"},
-    "account": {*RULES, "stores", "clock", "statement", "bookkeeping"},
+    "reporting": {*RULES, "stores", "clock"},
+    "account": {*RULES, "stores", "clock", "bookkeeping"},
     "__init__": {*RULES, "stores", "account", "reporting"},
     "cli": {*RULES, "stores", "clock", "account", "reporting", "providers"},
     "__main__": {"errors", "cli"},
@@ -213,3 +207,15 @@ def test_only_what_draws_imports_rich_and_only_init_writes_toml() -> None:
     for package, home in homes.items():
         importing = {m for m in MODULES if package in {name.partition(".")[0] for name in imports_of(m)}}
         assert importing == home
+
+
+# The public names of the file store, and helpers that are no part of it.
+SHARED = {"stores.files.durable", "stores.files.source", "stores.files.row_format"}
+
+
+def test_only_the_opener_of_stores_imports_one() -> None:
+    outside = [module for module in MODULES if not module.startswith("stores.files")]
+    importing = {
+        m for m in outside for name in ours(m) if name.startswith("stores.files.") and name not in SHARED
+    }
+    assert importing == {"stores.open", "__init__"}

@@ -15,8 +15,9 @@ from hal0_budget.cli.render.emit import Result
 from hal0_budget.cli.render.rows import row_body
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import UsageError
+from hal0_budget.model.records import Entry
 from hal0_budget.reporting.dates import FORMS, day_of
-from hal0_budget.stores.files.tail import Entry, Tail
+from hal0_budget.stores.base import Rows
 
 _SHOWN = 20
 _PAUSE = 0.2
@@ -83,7 +84,7 @@ def _listed(found: Iterator[Entry | str]) -> Iterator[Result]:
         yield _result(batch)
 
 
-def _followed(tail: Tail) -> Iterator[Result]:
+def _followed(tail: Rows) -> Iterator[Result]:
     import gc
 
     # `main()` disables the garbage collector for short runs; this one may last for months.

@@ -26,7 +26,7 @@ from hal0_budget.errors import UsageError
 from hal0_budget.model.money import plain
 from hal0_budget.model.results import Revision
 from hal0_budget.model.windows import Window
-from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
+from hal0_budget.stores.base import DEFAULT_TIMEOUT
 
 
 @shared_options()

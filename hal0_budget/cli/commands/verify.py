@@ -10,12 +10,9 @@ from hal0_budget.cli.answer import ALLOW, WARN
 from hal0_budget.cli.options import Context, LockWait, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.clock import utc_now
-from hal0_budget.errors import LedgerDamaged, from_os_error
-from hal0_budget.stores.files.audit import Audit, audit
-from hal0_budget.stores.files.blocks import NotALedger
-from hal0_budget.stores.files.layout import Home
-from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT
-from hal0_budget.stores.files.repair import repair as set_right
+from hal0_budget.errors import LedgerDamaged
+from hal0_budget.stores.base import DEFAULT_TIMEOUT, Audit
+from hal0_budget.stores.open import open_store
 
 
 @shared_options()
@@ -36,12 +33,12 @@ def verify(
     Exit codes: 0 clean, 10 findings that do not block, 65 damage. Changes nothing without --repair, which
     deletes nothing: unreadable lines are kept in a file next to the ledger.
     """
-    home = context.home
+    store = open_store(context.home)
     audits: list[Audit] = []
     done: list[str] = []
-    for name in home.persona_ids() if persona is None else (persona,):
-        done += _repaired(home, name, lock_timeout) if repair else []
-        audits.append(_audited(home, name))
+    for name in store.personas() if persona is None else (persona,):
+        done += store.repair(name, utc_now(), lock_timeout) if repair else []
+        audits.append(store.verify(name, utc_now()))
     findings = [finding for found in audits for finding in found.findings]
     damaged = any(found.is_damaged for found in audits)
     return Result(
@@ -53,25 +50,6 @@ def verify(
         ],
         exit_code=LedgerDamaged.exit_code if damaged else WARN if findings else ALLOW,
     )
-
-
-def _audited(home: Home, persona: str) -> Audit:
-    try:
-        return audit(home, persona, utc_now())
-    except OSError as error:
-        raise from_os_error(error) from error
-
-
-def _repaired(home: Home, persona: str, lock_timeout: float) -> list[str]:
-    home.require_agent()
-    if not home.persona_file(persona).exists():
-        raise home.not_found(persona)
-    try:
-        return set_right(home, persona, utc_now(), lock_timeout)
-    except NotALedger as error:
-        raise LedgerDamaged(f"{home.spend_dir(persona)}: {error}") from None
-    except OSError as error:
-        raise from_os_error(error) from error
 
 
 def _summary(found: Audit) -> str:
@@ -88,7 +66,7 @@ def _body(found: Audit) -> dict[str, Any]:
         "findings": [
             {
                 "severity": finding.severity,
-                "file": str(finding.path),
+                "file": finding.path,
                 "line": finding.line,
                 "byte": finding.byte,
                 "what": finding.what,

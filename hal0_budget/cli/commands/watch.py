@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,11 +14,10 @@ from hal0_budget.cli.render.emit import Result
 from hal0_budget.cli.terminal.screen import require_terminal
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import BudgetError
-from hal0_budget.model.records import Hold
+from hal0_budget.model.records import Entry, Hold
 from hal0_budget.model.results import Statement
-from hal0_budget.stores.files.layout import Home
-from hal0_budget.stores.files.ledger import HOLDS, LEDGER
-from hal0_budget.stores.files.tail import Entry, Tail
+from hal0_budget.stores.base import Rows, Store
+from hal0_budget.stores.open import open_store
 
 # More rows than a terminal has lines.
 _KEPT_ROWS = 200
@@ -43,34 +40,31 @@ def watch(
     damaged persona is shown as such and does not end the view.
     """
     require_terminal()
-    home = context.home
+    store = open_store(context.home)
     names = tuple(dict.fromkeys(personas or ()))
     for name in names:
-        if not home.persona_file(name).exists():
-            raise home.not_found(name)
-    home.persona_ids()
-    return Result({}, view=Budgets(home, names))
+        store.require_persona(name)
+    store.personas()
+    return Result({}, view=Budgets(store, names))
 
 
 class Watched:
     """The last state of one persona: its statement and open holds, or the error that prevents them."""
 
-    def __init__(self, home: Home, name: str) -> None:
+    def __init__(self, store: Store, name: str) -> None:
         self.name = name
         self.statement: Statement | None = None
         self.error: str | None = None
         self.holds: tuple[Hold, ...] = ()
-        self._account = Account(home, name)
-        folder = home.spend_dir(name)
-        self._tail = Tail(folder / LEDGER, _KEPT_ROWS)
-        self._paths = (home.persona_file(name), folder / LEDGER, folder / HOLDS)
+        self._account = Account(store, name)
+        self._rows: Rows | None = None
         self._seen: object = None
 
     def update(self, now: datetime) -> list[Entry] | None:
         """Read the persona if a file or a displayed time changed. Returns new rows, or None if it did not."""
         # With holds the display changes every second, else every minute (windows reset).
         moment = now.replace(microsecond=0) if self.holds else now.replace(second=0, microsecond=0)
-        seen = (moment, *map(_state_of, self._paths))
+        seen = moment, self._account.store.state(self.name)
         if seen == self._seen:
             return None
         self._seen = seen
@@ -78,21 +72,23 @@ class Watched:
         try:
             self.statement, self.error = self._account.show(), None
             self.holds = self._account.holds()
-            entries += (found for found in self._tail.read() if isinstance(found, Entry))
+            self._rows = self._rows or self._account.tail(_KEPT_ROWS)
+            entries += (found for found in self._rows.read() if isinstance(found, Entry))
         except BudgetError as error:
             self.statement, self.error, self.holds = None, error.message, ()
         return entries
 
     def close(self) -> None:
         """Close the ledger."""
-        self._tail.close()
+        if self._rows is not None:
+            self._rows.close()
 
 
 class Budgets:
     """The view of `watch`: the named personas, or without names all that the agent currently has."""
 
-    def __init__(self, home: Home, names: tuple[str, ...]) -> None:
-        self._home = home
+    def __init__(self, store: Store, names: tuple[str, ...]) -> None:
+        self._store = store
         self._names = names
         self._watched: dict[str, Watched] = {}
         self._rows: deque[tuple[str, Entry]] = deque(maxlen=_KEPT_ROWS)
@@ -107,7 +103,7 @@ class Budgets:
         key = (columns, lines, color, now.replace(second=0, microsecond=0))
         if changed or key != self._drawn[0]:
             page = Page(columns, lines, color=color)
-            self._drawn = key, page.drawn(self._home.agent, now, list(self._watched.values()), self._rows)
+            self._drawn = key, page.drawn(self._store.agent, now, list(self._watched.values()), self._rows)
         return self._drawn[1]
 
     def _update(self, now: datetime) -> bool:
@@ -116,7 +112,7 @@ class Budgets:
         changed = names != tuple(self._watched)
         for gone in self._watched.keys() - set(names):
             self._watched[gone].close()
-        self._watched = {name: self._watched.get(name) or Watched(self._home, name) for name in names}
+        self._watched = {name: self._watched.get(name) or Watched(self._store, name) for name in names}
         came: list[tuple[str, Entry]] = []
         for watched in self._watched.values():
             entries = watched.update(now)
@@ -128,15 +124,7 @@ class Budgets:
 
     def _present(self) -> tuple[str, ...]:
         try:
-            return self._names or self._home.persona_ids()
+            return self._names or self._store.personas()
         except BudgetError:
             # The directory may be in the middle of a rename: keep the last list of personas.
             return tuple(self._watched)
-
-
-def _state_of(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns

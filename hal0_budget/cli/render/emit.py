@@ -22,7 +22,7 @@ from hal0_budget.model.windows import label
 
 if TYPE_CHECKING:
     from hal0_budget.cli.terminal.screen import View
-    from hal0_budget.stores.files.tail import Entry
+    from hal0_budget.model.records import Entry
 
 _NAGIOS = {ALLOW: (0, "OK"), WARN: (1, "WARNING"), BLOCK: (2, "CRITICAL")}
 _NAGIOS_UNKNOWN = (3, "UNKNOWN")

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from hal0_budget.cli.render.emit import printable
 from hal0_budget.model.money import dollars
-from hal0_budget.model.records import Row
-from hal0_budget.stores.files.tail import Entry
+from hal0_budget.model.records import Entry, Row
 
 _DOUBTFUL = ("estimated", "unconfirmed")
 _MORE = (

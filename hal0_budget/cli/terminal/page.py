@@ -17,10 +17,9 @@ from hal0_budget.cli.render.rows import cost_cell, notes, source_style
 from hal0_budget.cli.terminal.canvas import Canvas, packed, styled
 from hal0_budget.cli.terminal.table import bar, resets, share_of
 from hal0_budget.model.money import add, dollars, total
-from hal0_budget.model.records import Hold
+from hal0_budget.model.records import Entry, Hold
 from hal0_budget.model.results import Statement, WindowState
 from hal0_budget.model.windows import label
-from hal0_budget.stores.files.tail import Entry
 
 if TYPE_CHECKING:
     from hal0_budget.cli.commands.watch import Watched

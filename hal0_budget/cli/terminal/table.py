@@ -15,10 +15,10 @@ from hal0_budget.cli.render.emit import unconfirmed_line
 from hal0_budget.cli.render.rows import cells
 from hal0_budget.cli.terminal.canvas import Canvas, cell_text, packed, styled
 from hal0_budget.model.money import add, dollars
+from hal0_budget.model.records import Entry
 from hal0_budget.model.results import Statement, WindowState
 from hal0_budget.model.verdict import remaining
 from hal0_budget.model.windows import label
-from hal0_budget.stores.files.tail import Entry
 
 _BAR = 12
 NEARLY = Decimal("0.8")

@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from hal0_budget.errors import BudgetError
 from hal0_budget.model.money import dollars
+from hal0_budget.stores.base import Audit, Finding
 from hal0_budget.stores.files.blocks import Blocks, LongLine, NotALedger
 from hal0_budget.stores.files.cache import Cache
 from hal0_budget.stores.files.cache_audit import CacheAudit
 from hal0_budget.stores.files.checkpoint import Saved
 from hal0_budget.stores.files.durable import NotRegular, opened
-from hal0_budget.stores.files.finding import Finding, damage, notice
+from hal0_budget.stores.files.finding import damage, notice
 from hal0_budget.stores.files.layout import Home
 from hal0_budget.stores.files.ledger import CACHE, CHECKPOINT, HOLDS, Ledger, scan
 from hal0_budget.stores.files.marks import AllMarks
@@ -29,20 +29,6 @@ from hal0_budget.stores.files.persona_file import read_persona
 from hal0_budget.stores.files.row_audit import LineReader, baseless, differences, duplicates
 from hal0_budget.stores.files.tally import Tally
 from hal0_budget.stores.files.trail import Line, lines_of
-
-
-class Audit(NamedTuple):
-    """What was read of one persona, and what was found."""
-
-    persona: str
-    lines: int
-    rows: int
-    findings: tuple[Finding, ...]
-
-    @property
-    def is_damaged(self) -> bool:
-        """Whether a gate must not judge on it."""
-        return any(finding.severity == "damage" for finding in self.findings)
 
 
 def audit(home: Home, persona: str, now: datetime) -> Audit:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from hal0_budget.stores.base import Progress
 from hal0_budget.stores.files.durable import size_of
 from hal0_budget.stores.files.row_format import PlainRow, lines_and_rows
 
 # The most bytes that are read at once, and the longest line.
 BLOCK = 256 * 1024
-
-# Receives how many bytes of a file were read, and how many it has.
-Progress = Callable[[int, int], None]
 
 
 class NotALedger(Exception):

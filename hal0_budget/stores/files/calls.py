@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import NamedTuple
+from pathlib import Path
 
-from hal0_budget.stores.files.blocks import Progress, ended_blocks
+from hal0_budget.model.records import Row
+from hal0_budget.stores.base import Calls, Progress
+from hal0_budget.stores.files.blocks import ended_blocks
+from hal0_budget.stores.files.durable import opened
 from hal0_budget.stores.files.row_format import (
     PlainRow,
     are_all,
     lines_and_rows,
+    parse_row,
     plain_costs,
     plain_rows,
     voids_of,
 )
 
 
-class Calls(NamedTuple):
-    """Rows that follow each other in one UTC hour, such as `2026-05-29T13`.
-
-    Each has its USD, its line, and that line's number from 1; and its cost source, empty where it has
-    none, if any of them has one.
-    """
-
-    hour: str
-    usd: Sequence[Decimal]
-    lines: Sequence[bytes]
-    numbers: Sequence[int]
-    sources: Sequence[str]
-
-
-def calls(fd: int, size: int, progress: Progress) -> Iterator[Calls]:
-    """The calls in the first `size` bytes of an open ledger: neither voids, nor what was voided.
+def calls(path: Path, size: int, progress: Progress) -> Iterator[Calls]:
+    """The calls in the first `size` bytes of a ledger: neither voids, nor what was voided.
 
     Unreadable lines are left out. Reads twice, first for the voids alone; memory grows with
     their number only. Raises NotALedger if a line is longer than a block, OSError.
     """
+    if size:
+        with opened(path, os.O_RDONLY) as fd:
+            yield from _calls(fd, size, progress)
+
+
+def _calls(fd: int, size: int, progress: Progress) -> Iterator[Calls]:
     voided = _voided(fd, size, progress)
     number = 1
     for block in ended_blocks(fd, 0, size, progress):
@@ -61,8 +59,12 @@ def _by_hour(rows: Sequence[PlainRow], lines: Sequence[bytes], numbers: Sequence
         usd = list(map(Decimal, map(itemgetter(1), found)))
         sources = [row[3] for row in found] if found[0][3:] else []
         end = place + len(found)
-        yield Calls(hour, usd, lines[place:end], numbers[place:end], sources)
+        yield Calls(hour, usd, numbers[place:end], sources, partial(_row_of, lines[place:end]))
         place = end
+
+
+def _row_of(lines: Sequence[bytes], place: int) -> Row:
+    return parse_row(lines[place])
 
 
 def _picked(

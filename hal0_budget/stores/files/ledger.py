@@ -15,9 +15,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hal0_budget.errors import LedgerDamaged, LockTimeout
+from hal0_budget.errors import LockTimeout
 from hal0_budget.model.records import Closing, Hold
-from hal0_budget.stores.files.blocks import Blocks, LongLine, NotALedger, Progress
+from hal0_budget.model.usage import Usage
+from hal0_budget.stores.base import Progress
+from hal0_budget.stores.files.blocks import Blocks, LongLine, NotALedger
 from hal0_budget.stores.files.checkpoint import Checkpoint, CheckpointLog, Saved
 from hal0_budget.stores.files.durable import FOLDERS_ABOVE, NotRegular, opened, size_of, sync_dirs
 from hal0_budget.stores.files.holds import Holds
@@ -59,23 +61,12 @@ class Reading(NamedTuple):
             found.append(f"{self.path}: {unnamed} more unreadable lines")
         return tuple(found)
 
-    @property
-    def is_damaged(self) -> bool:
-        """Whether the sum cannot be relied on."""
-        return self.damage is not None or self.tally.bad_count > 0
-
-    def sound(self) -> Reading:
-        """This reading. Raises LedgerDamaged if its sum cannot be relied on."""
-        problems = self.problems()
-        if problems:
-            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            raise LedgerDamaged(
-                f"{problems[0]}{more}; to see all and set it right: hal0-budget verify "
-                f"{self.path.parent.name} --repair",
-                path=str(self.path),
-                problems=list(problems),
-            )
-        return self
+    def usage(self, now: datetime) -> Usage:
+        """The reading as a store reports it."""
+        tally = self.tally
+        persona, source = self.path.parent.name, str(self.path)
+        spent, problems = tally.spent(now), self.problems()
+        return Usage(spent, self.held, tally.unconfirmed, self.damage, problems, persona, source, self)
 
 
 class Ledger:

@@ -16,8 +16,6 @@ from pathlib import Path
 from hal0_budget.errors import LockTimeout
 from hal0_budget.stores.files.durable import make_dirs, opened
 
-DEFAULT_TIMEOUT = 5.0
-
 # Exponential backoff with jitter, capped at 60 ms. Under contention the expected wait is the previous one;
 # past 70 % of it the pauses shrink to 1 ms, so the longest waiter usually wins (approximate FIFO). A wait of
 # seconds means that the holder is stuck; polling often would only slow it down.

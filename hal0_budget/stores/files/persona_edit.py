@@ -12,12 +12,11 @@ from decimal import Decimal
 from typing import Any
 
 from hal0_budget.errors import PersonaChanged, PersonaUneditable
+from hal0_budget.model.budget import Changes
 from hal0_budget.model.money import plain
 from hal0_budget.stores.files.durable import identity_of, replace, sync
 from hal0_budget.stores.files.persona_file import MAX_BYTES, PersonaFile, parse_document
 from hal0_budget.stores.files.table_edit import with_keys
-
-Changes = Mapping[str, "Decimal | bool | None"]
 
 # Characters of lines to write by hand; a person would not write more.
 _LONGEST_ADVICE = 2000

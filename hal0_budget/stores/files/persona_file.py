@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from decimal import Context, Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import tomli
@@ -47,10 +48,14 @@ class PersonaFile(NamedTuple):
         table: Mapping[str, Any] = self.document["persona"].get("budget", {})
         return table
 
-    def budget(self) -> Budget:
-        """The budget. Raises PersonaMalformed that names the file and the key."""
+    def budget(self, changes: Mapping[str, object] = MappingProxyType({})) -> Budget:
+        """The budget, or what it would be with keys of its table changed; None removes one.
+
+        Raises PersonaMalformed that names the file and the key.
+        """
+        table = {**self.table, **changes} if changes else self.table
         try:
-            return Budget.from_table(self.table)
+            return Budget.from_table({key: value for key, value in table.items() if value is not None})
         except BudgetValueError as error:
             raise PersonaMalformed(
                 f"{self.path}: [persona.budget].{error}", path=str(self.path), key=error.key

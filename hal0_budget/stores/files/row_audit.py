@@ -9,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from hal0_budget.stores.base import Finding
 from hal0_budget.stores.files.blocks import Blocks, LongLine, numbered_lines
-from hal0_budget.stores.files.finding import Finding, damage
+from hal0_budget.stores.files.finding import damage
 from hal0_budget.stores.files.row_format import TORN_MARK, Unreadable, lines_and_rows, parse_row
 from hal0_budget.stores.files.segments import hash_of
 from hal0_budget.stores.files.torn_writes import is_several
@@ -85,7 +86,7 @@ class LineReader:
             self.voids[row.voids] = (self.count, byte)
 
     def _say(self, severity: Literal["damage", "notice"], byte: int, what: str, ahead: int = 0) -> None:
-        self.findings.append(Finding(severity, self._path, self.count + ahead, byte, what))
+        self.findings.append(Finding(severity, str(self._path), self.count + ahead, byte, what))
 
 
 def differences(path: Path, recorded: Iterator[Line], present: Iterator[FoundLine]) -> Iterator[Finding]:
@@ -139,7 +140,7 @@ def duplicates(fd: int, path: Path, count: int) -> Iterator[Finding]:
                 before = first.setdefault(row[2], number)
                 if before != number:
                     what = f"request id {row[2]!r} stands on line {before} already"
-                    yield Finding("notice", path, number, byte, what)
+                    yield Finding("notice", str(path), number, byte, what)
 
 
 def baseless(fd: int, path: Path, voids: dict[str, tuple[int, int]]) -> Iterator[Finding]:
@@ -150,7 +151,7 @@ def baseless(fd: int, path: Path, voids: dict[str, tuple[int, int]]) -> Iterator
             if row is not None:
                 left.pop(row[2], None)
     for voided, (number, byte) in left.items():
-        yield Finding("damage", path, number, byte, f"voids {voided!r}, which was never charged")
+        yield Finding("damage", str(path), number, byte, f"voids {voided!r}, which was never charged")
 
 
 def _place_of(line: Line | FoundLine, lines: Iterable[Line | FoundLine]) -> int | None:
@@ -162,4 +163,4 @@ def _place_of(line: Line | FoundLine, lines: Iterable[Line | FoundLine]) -> int 
 
 
 def _damage_at(path: Path, line: FoundLine, what: str) -> Finding:
-    return Finding("damage", path, line.number, line.byte, what)
+    return Finding("damage", str(path), line.number, line.byte, what)

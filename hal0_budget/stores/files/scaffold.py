@@ -12,9 +12,10 @@ import tomli_w
 
 from hal0_budget.errors import PersonaChanged, PersonaMalformed, from_os_error
 from hal0_budget.model.budget import Budget
+from hal0_budget.stores.base import DEFAULT_TIMEOUT
 from hal0_budget.stores.files.durable import FOLDERS_ABOVE, identity_of, make_dirs, opened, replace, sync_dirs
 from hal0_budget.stores.files.layout import Home
-from hal0_budget.stores.files.lock import DEFAULT_TIMEOUT, Lock
+from hal0_budget.stores.files.lock import Lock
 from hal0_budget.stores.files.persona_file import MAX_BYTES, parse_document
 from hal0_budget.stores.files.salvage import salvage
 

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
 
 from hal0_budget.errors import LedgerDamaged, from_os_error
-from hal0_budget.model.records import Row
+from hal0_budget.model.records import Entry
 from hal0_budget.stores.files.blocks import Blocks, NotALedger, blocks_backwards, ended_blocks
 from hal0_budget.stores.files.durable import NotRegular, opened
 from hal0_budget.stores.files.row_format import (
@@ -26,13 +25,6 @@ from hal0_budget.stores.files.row_format import (
     voids_of,
 )
 from hal0_budget.stores.files.torn_writes import whole_object
-
-
-class Entry(NamedTuple):
-    """A row, and whether a later one voids it, as far as the ledger was read when the tail began."""
-
-    row: Row
-    is_voided: bool
 
 
 class Tail:

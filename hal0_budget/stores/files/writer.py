@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from hal0_budget.errors import InvalidCharge, LedgerDamaged, WriteFailed
 from hal0_budget.model.ids import void_id
 from hal0_budget.model.records import Closing, Hold, Row
+from hal0_budget.model.usage import Usage
 from hal0_budget.stores.files.blocks import BLOCK
 from hal0_budget.stores.files.durable import (
     FOLDERS_ABOVE,
@@ -83,15 +84,43 @@ class Writer:
         self._unsynced: tuple[int, HoldsMark] | None = None
         self._rows = rows
         self._is_behind = False
+        # Holds that rows settle and whose end the journal has not recorded yet.
+        self._settled: Collection[str] = ()
         # The first bytes of the ledger that an fsync of ours covers.
         self._synced = 0
 
     @property
-    def holds(self) -> Holds:
+    def _holds(self) -> Holds:
         """The journal of holds, as far as it was read."""
         return self._ledger.holds
 
-    def look(self, ledger: int | None = None) -> Reading:
+    def usage(self) -> Usage:
+        """See `Transaction`."""
+        return self._look().usage(self.now)
+
+    def find_hold(self, hold_id: str) -> Hold | None:
+        """See `Transaction`."""
+        return None if hold_id in self._settled else self._holds.find(hold_id)
+
+    def closing(self, hold_id: str) -> Closing | None:
+        """See `Transaction`."""
+        if hold_id in self._settled:
+            return Closing(hold_id, "settled")
+        return self._holds.closed.get(hold_id)
+
+    def expired_holds(self) -> list[Hold]:
+        """See `Transaction`."""
+        return [hold for hold in self._holds.expired(self.now) if hold.hold_id not in self._settled]
+
+    def are_holds_sound(self) -> bool:
+        """See `Transaction`."""
+        return self._holds.damage is None
+
+    def confirm_holds(self) -> None:
+        """See `Transaction`."""
+        self._holds.sync_again()
+
+    def _look(self, ledger: int | None = None) -> Reading:
         """What the ledger adds up to now, and what is held; the checkpoint is brought up to it.
 
         `ledger` is the ledger if it is open. Raises OSError.
@@ -99,15 +128,16 @@ class Writer:
         reading, fresh = self._ledger.look(self.now, ledger=ledger)
         if fresh is not None:
             self._ledger.keep(fresh, reading.marks, self._synced)
+        self._settled = reading.tally.settled
         return reading
 
-    def find(self, request_id: str) -> list[Row]:
+    def find_rows(self, request_id: str) -> list[Row]:
         """Every row on record with that request id, newest first. Raises OSError."""
         if self._rows is None:
             self._rows = _row_finder(self._stack, self._ledger)
         return [found.row for found in self._rows.find(request_id)]
 
-    def append(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
+    def record(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
         """Record rows with one write, all or none, and close the holds that they settle.
 
         When this returns, the rows are on the disk. Raises WriteFailed, LockTimeout, OSError if they may not
@@ -135,30 +165,32 @@ class Writer:
             with suppress(OSError):
                 if closings:
                     self._append_closings(closings)
-                self._note_growth(before, size, self.look(fd))
+                self._note_growth(before, size, self._look(fd))
 
-    def note(self, *entries: Hold | Closing) -> None:
-        """Append journal entries that have no ledger row, with fsync. Raises LockTimeout, OSError."""
+    def resolve(self, *closings: Closing) -> None:
+        """See `Transaction`."""
         self._ledger.lock.require_named()
-        sound = self.holds.damage is None
-        self.holds.append(*entries)
+        sound = self._holds.damage is None
+        self._holds.append(*closings)
         if sound:
-            self._mark(self.holds.mark())
+            self._mark(self._holds.mark())
 
-    def open_hold(self, hold: Hold) -> None:
-        """Write a hold, which is durable once `writing` has ended. Raises LockTimeout, OSError."""
+    def open_hold(self, hold: Hold) -> Hold:
+        """See `Transaction`. The hold is durable once `writing` has ended."""
+        hold = hold._replace(ledger_size=self._ledger_size())
         self._ledger.lock.require_named()
-        sound = self.holds.damage is None
-        fd = self.holds.write(self._stack, hold)
+        sound = self._holds.damage is None
+        fd = self._holds.write(self._stack, hold)
         if not sound:
             # The marks go on naming the journal that was damaged.
             self._unsynced = None if fd is None else (fd, HoldsMark())
         elif fd is None:
-            self._mark(self.holds.mark())
+            self._mark(self._holds.mark())
         else:
-            self._unsynced = fd, self.holds.mark()
+            self._unsynced = fd, self._holds.mark()
             with suppress(OSError):
                 self._ledger.cut_marks()
+        return hold
 
     def sync_holds(self) -> None:
         """Make the opened hold durable after the lock is released, so that concurrent fsyncs coalesce
@@ -166,11 +198,11 @@ class Writer:
         """
         if self._unsynced is not None:
             fd, mark = self._unsynced
-            fsync(self.holds.path, fd, 0)
+            fsync(self._holds.path, fd, 0)
             if mark.size:
                 self._mark(mark)
 
-    def ledger_size(self) -> int:
+    def _ledger_size(self) -> int:
         """The size of the ledger in bytes, 0 if there is none. Raises OSError."""
         try:
             return os.stat(self._ledger.path, follow_symlinks=False).st_size
@@ -178,10 +210,10 @@ class Writer:
             return 0
 
     def _append_closings(self, closings: tuple[Closing, ...]) -> None:
-        sound = self.holds.damage is None
-        self.holds.append(*closings)
+        sound = self._holds.damage is None
+        self._holds.append(*closings)
         if sound:
-            self._mark(self.holds.mark())
+            self._mark(self._holds.mark())
 
     def _mark(self, holds: HoldsMark) -> None:
         """Append the mark of a journal that is durable, to both files that keep marks. Best effort: the hold
@@ -222,7 +254,7 @@ class Writer:
             with suppress(OSError), opened(self._ledger.path, os.O_RDONLY) as fd:
                 catch_up(self._ledger.cache(), fd, self._ledger.marks.read().ledger.epoch, SLICE)
 
-    def sync(self) -> None:
+    def confirm_rows(self) -> None:
         """Make sure that a row that was found on record is on the disk, with its newline.
 
         It is written again before the fsync, because the fsync of the command that wrote it may have failed.
@@ -246,7 +278,7 @@ class Writer:
                 raise WriteFailed(f"{path}: replaced while it was synced; nothing was acknowledged")
             self._synced = size
         with suppress(OSError):
-            self.look()
+            self._look()
 
 
 def _row_finder(stack: ExitStack, ledger: Ledger) -> RowFinder:
