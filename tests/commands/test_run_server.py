@@ -172,7 +172,7 @@ def test_stream_that_was_not_asked_for_its_usage_books_the_estimate(
     server.go.set()
     code, out, err = wrapper(wrapper.streamed)
     assert (code, out) == (0, "hello")
-    assert "the stream was cut before it said what was used (model gpt-4.1); the estimate is booked" in err
+    assert "the stream ended before its usage (model gpt-4.1); the estimate is booked" in err
     assert [(row["cost_usd"], row["cost_source"]) for row in rows_of(ledger)] == [
         (Decimal("0.05"), "estimated")
     ]
@@ -191,5 +191,5 @@ def test_refused_call_costs_nothing_and_a_blocked_one_is_never_made(
 def test_server_that_is_not_there_books_the_estimate(wrapper: Wrapper, ledger: Path) -> None:
     code, out, err = wrapper("./answer.sh request.json", API_URL="http://127.0.0.1:9")
     assert (code, out) == (7, "")
-    assert "empty: no reply came; the estimate is booked" in err
+    assert "the response is empty; the estimate is booked" in err
     assert rows_of(ledger)[0]["cost_usd"] == Decimal("0.05")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from _thread import get_ident
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,8 +42,14 @@ class Lock:
         self._waited = 0.0
         # Device and inode of the file that is held.
         self._held = (0, 0)
-        # The held file, open for reading and appending; None while it is not held.
-        self.fd: int | None = None
+        # The held file, open for reading and appending, and the thread that holds it.
+        self._holder: tuple[int, int] | None = None
+
+    @property
+    def fd(self) -> int | None:
+        """The lock file, open for reading and appending, if this thread holds it."""
+        holder = self._holder
+        return holder[0] if holder is not None and holder[1] == get_ident() else None
 
     @contextmanager
     def held(self, timeout: float) -> Iterator[None]:
@@ -52,11 +59,11 @@ class Lock:
             with self._opened() as fd:
                 self._wait_for(fd, deadline, timeout)
                 if self._is_the_one(fd):
-                    self.fd = fd
+                    self._holder = fd, get_ident()
                     try:
                         yield
                     finally:
-                        self.fd = None
+                        self._holder = None
                         # Closing is not enough if a process was forked since: it has a copy of the file.
                         fcntl.flock(fd, fcntl.LOCK_UN)
                     return
