@@ -59,7 +59,7 @@ def merge(into: Sums, more: Sums) -> None:
 
 def by_day(sums: Sums, day_of: Callable[[str], str]) -> Sums:
     """The sums by day; `day_of` computes the day (`2026-05-29`) of a time, empty for one to leave out."""
-    # Each name was used at much the same times.
+    # The names share most of their times.
     known: dict[str, str] = {}
     found: Sums = {}
     for names, times in sums.items():

@@ -30,7 +30,7 @@ class Usage(NamedTuple):
     position: object = None
 
     def of(self, window: Window) -> Decimal:
-        """Spent and held together in `window`; nothing is ever spent of a per-call cap."""
+        """Return spent plus held in `window`, in USD; always 0 for the per-call cap."""
         return ZERO if window == "per_call" else add(self.spent[window], self.held)
 
     @property

@@ -1,7 +1,7 @@
-"""Days as people write them, and the instants that they begin and end at. Pure: no clock.
+"""Days as people write them, and the instants at which they begin and end. Pure: no clock.
 
-A day of a zone is the half-open interval from its first midnight to that of the next day, so that
-every instant is of one day, be it skipped, doubled or an hour short where clocks change.
+A day in a time zone is the half-open interval from its first midnight to the first midnight of the next
+day. So every instant belongs to exactly one day, also when clocks change.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _LAST = r"([0-9]{1,5})(d|w|mo)"
 
 
 class Span(NamedTuple):
-    """The days `first` to `last`, both included, and the instants `start` (in it) and `end` (after it)
-    in UTC; None where it is open.
+    """The days `first` to `last`, both included, and the half-open interval of instants from `start` to
+    `end`, in UTC. None means no limit.
     """
 
     first: date | None
@@ -30,14 +30,14 @@ class Span(NamedTuple):
     end: datetime | None
 
     def holds(self, instant: datetime) -> bool:
-        """Whether an aware instant is in it."""
+        """Return whether an aware instant is in the span."""
         return (self.start is None or self.start <= instant) and (self.end is None or instant < self.end)
 
 
 def span_of(since: str | None, until: str | None, now: datetime, zone: tzinfo = UTC) -> Span:
-    """The days from `since` to `until`, both included, in `zone`; None leaves an end open.
+    """Return the days from `since` to `until`, both included, in `zone`; None means no limit.
 
-    Raises UsageError for what is no day, and where `since` is after `until`.
+    Raises UsageError for an invalid day, and if `since` is after `until`.
     """
     today = day_at(now, zone)
     first = None if since is None else day_of(since, today)
@@ -54,7 +54,7 @@ def span_of(since: str | None, until: str | None, now: datetime, zone: tzinfo = 
 
 
 def day_of(text: str, today: date) -> date:
-    """The day that `text` writes, as FORMS names them: `7d` is the first of seven days, `today` the last.
+    """Parse a day in one of FORMS; `7d` is the first of the seven days that end today.
 
     Raises UsageError with the accepted forms.
     """
@@ -73,10 +73,10 @@ def day_of(text: str, today: date) -> date:
 
 
 def zone_of(name: str) -> tzinfo:
-    """The time zone of an IANA name such as `Europe/Berlin`. Raises UsageError."""
+    """Return the time zone with an IANA name such as `Europe/Berlin`. Raises UsageError."""
     if name == "UTC":
         return UTC
-    # Only a report in another zone needs it, and the system's data for it.
+    # Imported here, because only a report in another zone needs it.
     from zoneinfo import ZoneInfo
 
     try:
@@ -88,28 +88,28 @@ def zone_of(name: str) -> tzinfo:
 
 
 def day_start(day: date, zone: tzinfo) -> datetime:
-    """The first instant of a day, in UTC."""
+    """Return the first instant of a day, in UTC."""
     try:
-        # Where midnight was skipped, this is the instant that clocks were put forward at.
+        # If midnight was skipped, this is the instant at which clocks were put forward.
         return datetime.combine(day, time.min, zone).astimezone(UTC)
     except OverflowError:
         return datetime.combine(day, time.min, UTC)
 
 
 def day_at(instant: datetime, zone: tzinfo) -> date:
-    """The day that holds an aware instant."""
+    """Return the day that contains an aware instant."""
     try:
         day = instant.astimezone(zone).date()
-        # Clocks that are put back across midnight do not bring the day before back.
+        # Clocks that are put back across midnight do not return to the day before.
         return day + _A_DAY if day_start(day + _A_DAY, zone) <= instant else day
     except OverflowError:
         return instant.astimezone(UTC).date()
 
 
 class Calendar:
-    """The day of a zone that a row is of, told from its time as rows write it, in UTC.
+    """Maps the UTC times of rows, as text, to days of a time zone.
 
-    Cuts each UTC day once, where days of the zone begin in it. Not frozen: it remembers the cuts.
+    For each UTC day it computes once which days of the zone it contains. Not frozen: it keeps these results.
     """
 
     def __init__(self, zone: tzinfo, span: Span) -> None:
@@ -119,9 +119,9 @@ class Calendar:
         self._pieces: dict[str, list[tuple[str, str]]] = {}
 
     def day(self, moment: str) -> str:
-        """The day, as in `2026-05-29`, of the second `2026-05-29T13:05:09`.
+        """Return the day, such as `2026-05-29`, of the second `2026-05-29T13:05:09`.
 
-        Takes the hour `2026-05-29T13` too, on UTC days whose hours are whole.
+        Accepts an hour such as `2026-05-29T13`, too, unless `splits_hours` is true for its day.
         """
         pieces = self._pieces.get(moment[:10]) or self._cut(moment[:10])
         day = pieces[0][1]
@@ -132,7 +132,7 @@ class Calendar:
         return day if self._first <= day <= self._last else ""
 
     def splits_hours(self, utc_day: str) -> bool:
-        """Whether a day begins within an hour of this UTC day, and not with it."""
+        """Return whether a day of the zone begins in the middle of an hour of this UTC day."""
         pieces = self._pieces.get(utc_day) or self._cut(utc_day)
         return any(len(begin) > len("13") for begin, _ in pieces)
 
@@ -155,7 +155,7 @@ def _first_of_last(count: int, unit: str, today: date) -> date:
         return today - timedelta(days=count * (7 if unit == "w" else 1) - 1)
     month = today.year * 12 + today.month - 1 - count
     start = date(month // 12, month % 12 + 1, 1)
-    # The day after the same day of that month, or after its last where it has no such day.
+    # The day after the same day of that month, or after its last day if it has no such day.
     following = start + timedelta(days=31)
     length = (following.replace(day=1) - start).days
     return start + timedelta(days=min(today.day, length))

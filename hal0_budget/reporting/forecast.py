@@ -1,7 +1,7 @@
-"""When a cap is reached at the present pace. Pure: no I/O, no clock.
+"""When a cap will be reached at the present pace. Pure: no I/O, no clock.
 
-The pace is what was spent since the UTC midnight seven days ago, or since the day of the first row
-where that is later, over the time since then: at least one hour.
+The pace is the spending since the UTC midnight seven days ago, or since the day of the first row if that
+is later, divided by the time since then, which counts as at least one hour.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _A_DAY = timedelta(days=1)
 
 
 def pace_of(days: Mapping[str, Decimal], now: datetime) -> Decimal:
-    """USD a day at `now`, to four decimal places, from what was spent on each UTC day (`2026-05-29`), or in
-    a month (`2026-05`) or year that ended long before.
+    """Return the pace at `now` in USD per day, rounded to four decimal places.
 
-    Rows from the future are no part of it.
+    `days` has the spending by UTC day (`2026-05-29`); periods that ended long ago may be months (`2026-05`)
+    or years. Days after `now` do not count.
     """
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     past = {day: usd for day, usd in days.items() if day <= midnight.isoformat()[:10]}
@@ -37,9 +37,9 @@ def pace_of(days: Mapping[str, Decimal], now: datetime) -> Decimal:
 
 
 def reached_at(left: Decimal, pace: Decimal, now: datetime, resets_at: datetime | None) -> datetime | None:
-    """When nothing of `left` USD is left at `pace` USD a day: `now` where nothing is.
+    """Return when `left` USD will be spent at `pace` USD per day; `now` if nothing is left.
 
-    None where the window resets before it, or money is not being spent.
+    None if the window resets before that, or if no money is being spent.
     """
     if left <= 0:
         return now

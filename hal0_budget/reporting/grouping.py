@@ -1,4 +1,4 @@
-"""How sums are put together by day, week, month, model, surface, persona and source."""
+"""Groups sums by day, week, month, model, surface, persona and source."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _SHARE = Decimal("0.0001")
 
 
 class Group(NamedTuple):
-    """What was spent under the same `keys`, one a word of `by`, and its share of the total.
+    """What was spent under the same `keys`, one key per word of `by`, and its share of the total.
 
     A day is `2026-05-29`, a week `2026-W22`, a month `2026-05`. The share is rounded to four places,
-    and None where the total is not above 0.
+    and is None unless the total is above 0.
     """
 
     keys: tuple[str, ...]
@@ -34,18 +34,18 @@ class Group(NamedTuple):
 
 
 def by_of(text: str) -> tuple[By, ...]:
-    """The words that a list such as `day,model` names. Raises UsageError."""
+    """Parse a list such as `day,model`. Raises UsageError."""
     words = text.split(",")
     for word in words:
         if word not in BY or words.count(word) > 1:
-            what = f"{word!r} stands twice" if word in BY else f"{word!r} is none of them"
+            what = f"{word!r} is repeated" if word in BY else f"{word!r} is not one of them"
             raise UsageError(f"--by takes a list of {', '.join(BY)}; in {text!r} {what}")
     return tuple(BY[BY.index(word)] for word in words)
 
 
 def default_since(by: Sequence[By], today: date) -> date:
-    """The first day of a report that names none: of 7 days; of 8 whole weeks or 12 whole months, where
-    it is by those and not by day.
+    """Return the first day of a report without `--since`: it covers 7 days; by week without day 8 whole
+    weeks, by month without day 12 whole months.
     """
     if "month" in by and "day" not in by:
         month = max(today.year * 12 + today.month - 1 - 11, 12)
@@ -58,7 +58,7 @@ def default_since(by: Sequence[By], today: date) -> date:
 class Spending:
     """What one persona spent on each day of a span, by the names that a report needs.
 
-    Not frozen: it is the accumulator that sums are fed to, and stays as small as the report.
+    Not frozen: sums are added to it. It is as small as the report, because other names are dropped.
     """
 
     def __init__(self, persona: str, by: Sequence[By]) -> None:
@@ -66,18 +66,18 @@ class Spending:
         self.sums: Sums = {}
         self._with_surface, self._with_model = "surface" in by, "model" in by
 
-    def take(self, sums: Sums) -> None:
+    def add(self, sums: Sums) -> None:
         """Add sums by day."""
         for (surface, model, source), days in sums.items():
             names = (surface if self._with_surface else "", model if self._with_model else "", source)
             merge(self.sums, {names: days})
 
     def total(self) -> Sum:
-        """All of it."""
+        """Return the sum of all days."""
         return total_of(part for times in self.sums.values() for part in times.values())
 
     def days(self) -> dict[str, Decimal]:
-        """USD by day, where there are rows, in order."""
+        """Return USD by day, in order, for the days that have rows."""
         found: defaultdict[str, list[Sum]] = defaultdict(list)
         for times in self.sums.values():
             for day, part in times.items():
@@ -86,7 +86,7 @@ class Spending:
 
 
 def groups_of(spendings: Sequence[Spending], by: Sequence[By]) -> tuple[Group, ...]:
-    """The groups of all personas: times in order, names by what was spent, the most first."""
+    """Return the groups of all personas: times in order, names by what was spent, the largest first."""
     parts: defaultdict[tuple[str, ...], list[Sum]] = defaultdict(list)
     for spending in spendings:
         for names, times in spending.sums.items():
@@ -99,12 +99,12 @@ def groups_of(spendings: Sequence[Spending], by: Sequence[By]) -> tuple[Group, .
 
 
 def sources_of(spendings: Sequence[Spending]) -> dict[str, Sum]:
-    """What was spent by how its cost is known, the most first."""
+    """Return what was spent by cost source, the largest first."""
     return {group.keys[0]: group.total for group in groups_of(spendings, ("source",))}
 
 
 def share_of(usd: Decimal, total: Decimal) -> Decimal | None:
-    """The share of a total, rounded to four places; None where the total is not above 0."""
+    """Return the share of a total, rounded to four places; None unless the total is above 0."""
     if total <= 0:
         return None
     return round(Fraction(usd) / Fraction(total) / Fraction(_SHARE)) * _SHARE
@@ -133,7 +133,7 @@ def _week_of(day: str) -> str:
 def _order(
     sums: Mapping[tuple[str, ...], Sum], by: Sequence[By]
 ) -> Callable[[tuple[str, ...]], list[tuple[Decimal, str]]]:
-    """What to sort groups by: those that share their first words stand together."""
+    """Return the sort key of groups; it keeps groups with the same first words together."""
     spent: defaultdict[tuple[str, ...], Decimal] = defaultdict(Decimal)
     for keys, part in sums.items():
         for end in range(1, len(by) + 1):

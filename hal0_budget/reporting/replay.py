@@ -1,7 +1,7 @@
-"""Calls judged again under other caps, one after the other. Pure: no I/O, no clock.
+"""Judges past calls again under other caps, one after the other. Pure: no I/O, no clock.
 
-A call's cost stands for its estimate. It is judged at its own hour, in the windows that hold that
-hour; a blocked call spends nothing. As everywhere, what was spent after that hour counts as well.
+The cost of a call is used as its estimate. The call is judged at its own hour, in the windows that
+contain that hour; a blocked call spends nothing. As everywhere, spending after that hour counts as well.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _ABOVE_ALL = Decimal("Infinity")
 _BELOW_ALL = Decimal(-1)
 
 
-class Ruled:
-    """How many calls got one ruling, and the USD that they did cost."""
+class VerdictTotal:
+    """How many calls got one verdict, and their total cost in USD."""
 
     __slots__ = ("calls", "usd")
 
@@ -32,83 +32,84 @@ class Ruled:
         self.usd = ZERO
 
     def add(self, calls: int, usd: Decimal) -> None:
-        """Count more of them, that did cost `usd` together."""
+        """Count more calls, which cost `usd` together."""
         self.calls += calls
         self.usd = EXACT.add(self.usd, usd)
 
 
-class Standing(NamedTuple):
-    """What was spent of each window when a call was judged: when its hour began, and since."""
+class Snapshot(NamedTuple):
+    """The spending when a call was judged: in each window before its hour began, and since then."""
 
     spent: Mapping[Window, Decimal]
     since: Decimal
 
     def usage(self) -> Usage:
-        """The same, as the verdict takes it."""
+        """Return the same as a Usage."""
         return Usage({window: add(usd, self.since) for window, usd in self.spent.items()})
 
 
-class _Alike(NamedTuple):
-    """The calls that get one ruling for as long as an hour lasts: of more than `above`, less than
-    `each`, and with which less than `below` is spent since the hour began.
+class _VerdictRange(NamedTuple):
+    """A range of calls that all get the same verdict within one hour: calls that cost more than `above` and
+    less than `each`, and after which less than `below` is spent since the hour began. All in USD.
     """
 
     level: Level
-    ruled: Ruled
+    total: VerdictTotal
     above: Decimal
     each: Decimal
     below: Decimal
 
 
 class Replay:
-    """The spending of one persona as it would have been under `budget`, fed hour by hour.
+    """The spending of one persona as it would have been under `budget`. Calls are added hour by hour.
 
-    `ruled` counts the judged calls by level and by the window that binds, None where none does.
-    Memory grows with the hours that money was spent in, not with the calls.
+    `totals` counts the judged calls by level and by the window that gave the verdict, if any.
+    Memory grows with the number of hours that have calls, not with the number of calls.
     """
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self.ruled: dict[tuple[Level, Window | None], Ruled] = {}
+        self.totals: dict[tuple[Level, Window | None], VerdictTotal] = {}
         self._sums = [_WindowSums(window) for window in SPEND_WINDOWS]
         self._hour = ""
         self._spent: Mapping[Window, Decimal] = {}
         self._since = ZERO
-        # Most calls are like one before, and need no judging of their own.
-        self._alike: dict[tuple[Level, Window | None, bool], _Alike] = {}
+        # Cache of verdict ranges for the current hour: most calls fall into a known range.
+        self._ranges: dict[tuple[Level, Window | None, bool], _VerdictRange] = {}
 
     def spend(self, hour: str, calls: Sequence[Decimal]) -> None:
-        """Count calls that are not judged: USD, all in one UTC hour such as `2026-05-29T13`."""
+        """Count calls without judging them: their USD, all in one UTC hour such as `2026-05-29T13`."""
         self._enter(hour)
         self._since = EXACT.add(self._since, total(calls))
 
     def judge(self, hour: str, calls: Sequence[Decimal]) -> Iterator[int]:
-        """Judge calls of one hour, count those that are not blocked as spent; the places of those that are.
+        """Judge the calls of one hour, and count those that are not blocked as spent.
 
-        While a place is looked at, `standing` is what its call was judged on.
+        Yields the index of each blocked call. Until the caller asks for the next index, `snapshot` returns
+        the spending that this call was judged on.
         """
         self._enter(hour)
-        whole = total(calls)
-        alike = self._alike_all(calls, whole)
-        if alike is None:
+        usd = total(calls)
+        common = self._common_range(calls, usd)
+        if common is None:
             yield from self._judge_each(calls)
             return
-        alike.ruled.add(len(calls), whole)
-        if alike.level == "block":
+        common.total.add(len(calls), usd)
+        if common.level == "block":
             yield from range(len(calls))
         else:
-            self._since = EXACT.add(self._since, whole)
+            self._since = EXACT.add(self._since, usd)
 
-    def standing(self) -> Standing:
-        """What is spent now, in the windows of the last call's hour."""
-        return Standing(self._spent, self._since)
+    def snapshot(self) -> Snapshot:
+        """Return the spending now, in the windows of the last call's hour."""
+        return Snapshot(self._spent, self._since)
 
-    def verdict(self, standing: Standing, usd: Decimal) -> Verdict:
-        """The verdict on a call of `usd` that was judged at `standing`, in the words of the gate."""
-        return decide((Scope("", self.budget, standing.usage()),), usd)
+    def verdict(self, snapshot: Snapshot, usd: Decimal) -> Verdict:
+        """Return the verdict on a call of `usd` at `snapshot`, with the same sentence as `check`."""
+        return decide((Scope("", self.budget, snapshot.usage()),), usd)
 
     def _enter(self, hour: str) -> None:
-        """Go to another hour, most often the next."""
+        """Go to another hour, usually the next one."""
         if hour == self._hour:
             return
         for sums in self._sums:
@@ -116,38 +117,38 @@ class Replay:
         now = datetime.fromisoformat(f"{hour}:00:00+00:00")
         self._spent = {sums.window: sums.enter(now) for sums in self._sums}
         self._hour, self._since = hour, ZERO
-        self._alike = {}
+        self._ranges = {}
 
-    def _alike_all(self, calls: Sequence[Decimal], whole: Decimal) -> _Alike | None:
-        """The ruling that all `calls` get, `whole` USD together, where they surely get the same."""
-        if not self._alike:
-            self._weighed(calls[0])
+    def _common_range(self, calls: Sequence[Decimal], usd: Decimal) -> _VerdictRange | None:
+        """Return the range that all `calls`, `usd` together, fall into; None if there is no known one."""
+        if not self._ranges:
+            self._new_range(calls[0])
         least, most = min(calls), max(calls)
-        for alike in self._alike.values():
-            spent = most if alike.level == "block" else whole
+        for known in self._ranges.values():
+            spent = most if known.level == "block" else usd
             reached = EXACT.add(self._since, spent)
-            if alike.above < least and most < alike.each and reached < alike.below:
-                return alike
+            if known.above < least and most < known.each and reached < known.below:
+                return known
         return None
 
     def _judge_each(self, calls: Sequence[Decimal]) -> Iterator[int]:
         for place, usd in enumerate(calls):
             reached = EXACT.add(self._since, usd)
-            for known in self._alike.values():
+            for known in self._ranges.values():
                 if known.above < usd < known.each and reached < known.below:
-                    alike = known
+                    found = known
                     break
             else:
-                alike = self._weighed(usd)
-            alike.ruled.add(1, usd)
-            if alike.level == "block":
+                found = self._new_range(usd)
+            found.total.add(1, usd)
+            if found.level == "block":
                 yield place
             else:
                 self._since = reached
 
-    def _weighed(self, usd: Decimal) -> _Alike:
-        """Judge a call of `usd` by every limit; which calls of the hour are judged alike."""
-        left = limits(self.budget, self.standing().usage())
+    def _new_range(self, usd: Decimal) -> _VerdictRange:
+        """Judge a call of `usd` against every limit; return and keep the range of calls with its verdict."""
+        left = limits(self.budget, self.snapshot().usage())
         breach = next((at for at, limit in enumerate(left) if limit.is_breached(usd)), None)
         near = next((at for at, limit in enumerate(left) if limit.is_near(usd)), None)
         level: Level = "warn"
@@ -164,14 +165,14 @@ class Replay:
             ceilings = _ceilings(left, left)
         each = min((most for per, most in ceilings if per == "per_call"), default=_ABOVE_ALL)
         below = min((most for per, most in ceilings if per != "per_call"), default=_ABOVE_ALL)
-        ruled = self.ruled.setdefault((level, window), Ruled())
-        alike = _Alike(level, ruled, above, each, EXACT.add(self._since, below))
-        self._alike[level, window, breach is None] = alike
-        return alike
+        counted = self.totals.setdefault((level, window), VerdictTotal())
+        found = _VerdictRange(level, counted, above, each, EXACT.add(self._since, below))
+        self._ranges[level, window, breach is None] = found
+        return found
 
 
 class _WindowSums:
-    """What was spent since each start of one window."""
+    """The spending since each start of one window."""
 
     def __init__(self, window: Window) -> None:
         self.window = window
@@ -180,7 +181,7 @@ class _WindowSums:
         self._start = ""
 
     def enter(self, now: datetime) -> Decimal:
-        """What was spent of the window that holds `now`, and after it."""
+        """Return what was spent in the window that contains `now`, and after it."""
         self._start = window_start(self.window, now).isoformat()
         place = bisect_left(self._starts, self._start)
         if self._start not in self._usd:
@@ -189,12 +190,14 @@ class _WindowSums:
         return total([self._usd[start] for start in self._starts[place:]])
 
     def add(self, usd: Decimal) -> None:
-        """Count `usd` in the window that was last entered, if any was."""
+        """Count `usd` in the window that was entered last, if any."""
         if self._start:
             self._usd[self._start] = add(self._usd[self._start], usd)
 
 
 def _ceilings(breached: Iterable[Limit], near: Iterable[Limit]) -> list[tuple[Window, Decimal]]:
-    """What a call must stay under to breach none of the one, and be near to none of the other."""
+    """Return the upper bounds below which a call breaches no limit in `breached` and reaches no `warn_at` in
+    `near`.
+    """
     found = [(limit.window, limit.fits) for limit in breached]
     return found + [(limit.window, limit.warns) for limit in near if limit.warns is not None]

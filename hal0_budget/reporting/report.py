@@ -1,6 +1,6 @@
-"""The report: what the personas of an agent spent, on what, and when their caps are reached.
+"""The report: what the personas of an agent spent, on what, and when their caps will be reached.
 
-Reads what `show` reads, and changes no ledger; the cached sums of a long one are refreshed on the way.
+Reads the same files as `show` and changes no ledger. It may update the cached sums of a long ledger.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from hal0_budget.reporting.grouping import By, Group, Spending, groups_of, sourc
 from hal0_budget.stores.base import Store
 from hal0_budget.stores.open import Home, open_store
 
-# Told how many bytes of how many of a persona's ledger are read.
+# Called with a persona, and how many bytes of how many of its ledger have been read.
 Progress = Callable[[str, int, int], None]
 
 
 class PersonaReport(NamedTuple):
     """One persona: its caps and their use now, the verdict of a check without an estimate, and what it
-    spent in the span: by day, where there are rows, in USD.
+    spent in the span, in USD; `days` has the days with rows.
 
-    `pace` is USD a day. `reached` says of each cap on a window when nothing is left at that pace, None
-    where it resets before. `problems` names what of the ledger could not be read.
+    `pace` is USD per day. `reached` says for each capped window when nothing will be left at that pace;
+    None if the window resets before. `problems` describes unreadable parts of the ledger.
     """
 
     statement: Statement
@@ -51,14 +51,14 @@ class PersonaReport(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A persona that could not be read, and why."""
+    """A persona that could not be read, and the error."""
 
     persona: str
     error: BudgetError
 
 
 class Report(NamedTuple):
-    """What was spent in a span of days in `zone`, grouped `by` some words, and by source of the cost."""
+    """What was spent in a span of days in `zone`: grouped as `by` says, and by cost source."""
 
     agent: str
     made_at: datetime
@@ -82,12 +82,12 @@ def report(
     by: Sequence[By] = ("persona", "day"),
     zone: tzinfo = UTC,
     clock: Callable[[], datetime] = utc_now,
-    progress: Progress = lambda persona, done, size: None,  # noqa: ARG005, told to nobody
+    progress: Progress = lambda persona, done, size: None,  # noqa: ARG005, shows nothing
 ) -> Report:
-    """What the personas, or all of the agent, spent from `since` to `until`, both included; days as
-    `dates.day_of` reads them.
+    """Report what the personas, or all personas of the agent, spent from `since` to `until`, both included.
 
-    A persona that cannot be read is among the failures. Raises UsageError, AgentUnknown.
+    `dates.day_of` defines how days are written. A persona that cannot be read is listed in `failures`.
+    Raises UsageError, AgentUnknown.
     """
     now = clock()
     span = span_of(since, until, now, zone)
@@ -120,13 +120,13 @@ def report(
 def _of_persona(
     store: Store, persona: str, spending: Spending, days: Calendar, now: datetime, progress: Progress
 ) -> PersonaReport:
-    """The part of one persona, whose sums are fed to `spending`. Raises BudgetError."""
+    """Return the report of one persona, and add its sums to `spending`. Raises BudgetError."""
     try:
         policy = store.policy(persona)
         usage = store.usage(persona, now, partial(progress, persona))
         usage.require_whole()
         for sums in store.spending(persona, usage, days, partial(progress, persona)):
-            spending.take(sums)
+            spending.add(sums)
         pace = pace_of(store.daily(usage), now)
     except OSError as error:
         raise from_os_error(error) from error

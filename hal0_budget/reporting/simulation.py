@@ -1,4 +1,4 @@
-"""What other caps would have done: a ledger replayed call by call."""
+"""Replays a ledger call by call to show what other caps would have done."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hal0_budget.model.money import add, total
 from hal0_budget.model.records import Row
 from hal0_budget.model.verdict import Level
 from hal0_budget.model.windows import WINDOWS, Window
-from hal0_budget.reporting.replay import Replay, Ruled, Standing
+from hal0_budget.reporting.replay import Replay, Snapshot, VerdictTotal
 from hal0_budget.stores.base import Calls, Progress, Store
 from hal0_budget.stores.open import Home, open_store
 
-# As many blocked calls as are named one by one; the rest are counted.
+# At most this many blocked calls are listed; the rest are only counted.
 NAMED_CALLS = 20
 
 # Sources of costs that no provider confirmed.
@@ -28,14 +28,14 @@ _AFTER_ALL = "~"
 
 
 class Part(NamedTuple):
-    """How many calls, and the USD that they did cost."""
+    """A number of calls and their total cost in USD."""
 
     calls: int
     usd: Decimal
 
 
 class Binding(NamedTuple):
-    """The calls that one window would have been the first to block, and those to warn of."""
+    """The calls that would have been blocked, and warned about, because of one window."""
 
     window: Window
     blocked: Part
@@ -53,8 +53,8 @@ class BlockedCall(NamedTuple):
 class Simulation(NamedTuple):
     """What `budget` would have done to the calls from the day `since` to `until`, both included.
 
-    `doubtful` are those of them, by cost source, that are booked at what no provider confirmed.
-    `first_blocked` are the first of those that would have been blocked, `last_blocked` is the last.
+    `doubtful` has the calls, by cost source, whose booked cost no provider confirmed. `first_blocked` lists
+    the first calls that would have been blocked, `last_blocked` is the last one.
     """
 
     persona: str
@@ -82,7 +82,7 @@ class Simulation(NamedTuple):
 
     @property
     def spent(self) -> Decimal:
-        """USD that the calls did cost."""
+        """The actual cost of the calls in USD."""
         return add(self.would_spend, self.blocked.usd)
 
 
@@ -95,17 +95,17 @@ def simulate(
     since: date | None = None,
     until: date | None = None,
     now: datetime | None = None,
-    progress: Progress = lambda done, size: None,  # noqa: ARG005, told to nobody
+    progress: Progress = lambda done, size: None,  # noqa: ARG005, shows nothing
 ) -> Simulation:
     """Replay a ledger under the persona's caps, changed as `Account.set_budget` would change them.
 
-    Rows are judged in the order of the ledger, each at its own time and cost, as if it had been charged
-    before the next was asked for. Voided rows and their voids do not count; rows outside the days `since`
-    to `until` (UTC) count in the windows as they were, and are not judged. Unreadable ones are skipped and
-    named as warnings. Writes no more than `show` does.
+    Rows are judged in the order of the ledger, each at its own time and cost, as if each had been charged
+    before the next was checked. Voided rows and their voids do not count. Rows outside the days `since` to
+    `until` (UTC) count in the windows and are not judged. Unreadable rows are skipped; `warnings` names them.
+    Writes no more than `show` does.
 
-    Raises InvalidBudget, PersonaMalformed, PersonaNotFound; LedgerDamaged where the ledger as a whole
-    cannot be relied on.
+    Raises InvalidBudget, PersonaMalformed, PersonaNotFound; LedgerDamaged if the ledger as a whole
+    is not reliable.
     """
     try:
         store = open_store(home)
@@ -114,14 +114,14 @@ def simulate(
         usage = store.usage(persona, now or utc_now(), progress)
         usage.require_whole()
         for found in store.calls(persona, usage, progress):
-            scan.take(found)
+            scan.add(found)
     except OSError as error:
         raise from_os_error(error) from error
     return scan.result(persona, (*policy.warnings, *usage.problems))
 
 
 class _Scan:
-    """The replay of one ledger, and what of it is named."""
+    """The replay of one ledger, and the blocked calls to list."""
 
     def __init__(self, budget: Budget, since: date | None, until: date | None) -> None:
         self._replay = Replay(budget)
@@ -129,12 +129,12 @@ class _Scan:
         self._until = until
         self._first_hour = "" if since is None else f"{since}T00"
         self._last_hour = _AFTER_ALL if until is None else f"{until}T23"
-        self._doubtful = {source: Ruled() for source in DOUBTFUL}
+        self._doubtful = {source: VerdictTotal() for source in DOUBTFUL}
         self._blocked: list[BlockedCall] = []
-        self._last: tuple[Calls, int, Standing] | None = None
+        self._last: tuple[Calls, int, Snapshot] | None = None
 
-    def take(self, calls: Calls) -> None:
-        """Judge calls of the days that were asked for; count any other."""
+    def add(self, calls: Calls) -> None:
+        """Judge calls in the requested days; count other calls as spent."""
         replay = self._replay
         if not self._first_hour <= calls.hour <= self._last_hour:
             replay.spend(calls.hour, calls.usd)
@@ -142,16 +142,16 @@ class _Scan:
         for source, usd in zip(calls.sources, calls.usd, strict=False):
             if source in self._doubtful:
                 self._doubtful[source].add(1, usd)
-        last: tuple[int, Standing] | None = None
+        last: tuple[int, Snapshot] | None = None
         for place in replay.judge(calls.hour, calls.usd):
-            last = place, replay.standing()
+            last = place, replay.snapshot()
             if len(self._blocked) < NAMED_CALLS:
                 self._blocked.append(self._named(calls, *last))
         if last is not None:
             self._last = calls, *last
 
     def result(self, persona: str, warnings: tuple[str, ...]) -> Simulation:
-        """What it came to."""
+        """Return the result of the replay."""
         bindings = (
             Binding(window, self._part("block", window), self._part("warn", window)) for window in WINDOWS
         )
@@ -171,14 +171,14 @@ class _Scan:
         )
 
     def _part(self, level: Level, window: Window | None = None) -> Part:
-        """What was ruled so, by any window or by the one that is named."""
+        """Return the calls that got a verdict, because of one window or, for None, of any."""
         found = [
-            ruled
-            for (its_level, its_window), ruled in self._replay.ruled.items()
+            counted
+            for (its_level, its_window), counted in self._replay.totals.items()
             if its_level == level and window in (None, its_window)
         ]
-        return Part(sum(ruled.calls for ruled in found), total([ruled.usd for ruled in found]))
+        return Part(sum(counted.calls for counted in found), total([counted.usd for counted in found]))
 
-    def _named(self, calls: Calls, place: int, standing: Standing) -> BlockedCall:
-        verdict = self._replay.verdict(standing, calls.usd[place])
+    def _named(self, calls: Calls, place: int, snapshot: Snapshot) -> BlockedCall:
+        verdict = self._replay.verdict(snapshot, calls.usd[place])
         return BlockedCall(calls.numbers[place], calls.row(place), verdict.reason or "")

@@ -37,7 +37,7 @@ class Days(Protocol):
         """
 
     def splits_hours(self, utc_day: str) -> bool:
-        """Whether a day begins within an hour of this UTC day, and not with it."""
+        """Return whether a day of the zone begins in the middle of an hour of this UTC day."""
 
 
 class Calls(NamedTuple):

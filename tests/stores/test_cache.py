@@ -265,7 +265,7 @@ def test_altered_cache_is_a_notice_that_names_it(cli: Cli, cache: Path) -> None:
     of_another(cache)
     done = cli("verify", "hermes")
     assert done.returncode == 10
-    assert "spend.cache: of another ledger" in done.stdout
+    assert "spend.cache: made for another ledger" in done.stdout
     assert cli("verify", "hermes", "--repair").returncode == 0
     assert cli("verify", "hermes").returncode == 0
 

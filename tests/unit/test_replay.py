@@ -137,9 +137,9 @@ def test_grouping_of_calls_makes_no_difference(
         hour = (NOON + timedelta(hours=number)).isoformat()[:13]
         places = list(together.judge(hour, usd))
         assert places == [place for place, one in enumerate(usd) for _ in apart.judge(hour, [one])]
-        assert together.standing().usage() == apart.standing().usage()
+        assert together.snapshot().usage() == apart.snapshot().usage()
     seen = [
-        {ruling: (found.calls, found.usd) for ruling, found in replay.ruled.items() if found.calls}
+        {ruling: (found.calls, found.usd) for ruling, found in replay.totals.items() if found.calls}
         for replay in (together, apart)
     ]
     assert seen[0] == seen[1]

@@ -1,11 +1,11 @@
-"""The cache: one SQLite file of what can be computed again from a ledger: request ids, lines, sums.
+"""The cache: one SQLite file with data derived from a ledger: request ids, lines, sums.
 
 The ledger is the only truth. Every part of the cache has a CRC-32 over the nonce of its build, its table,
-its key and its bytes, and all parts but `meta` are written once and never changed, so that neither a
-flipped bit nor a page of an older state passes for what it is not. Whatever is wrong with the file, the
-caller reads the ledger instead. `check` neither imports nor opens this.
+its key and its bytes. All parts except `meta` are written once and never changed. So a flipped bit, or a
+page of an older state, is always detected. If anything is wrong with the file, the caller reads the ledger
+instead. `check` neither imports nor opens this file.
 
-A rollback journal, not WAL: a process that ends by `os._exit` never closes its connection.
+It uses a rollback journal, not WAL: a process that ends by `os._exit` never closes its connection.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from hal0_budget.stores.files.durable import opened
 if TYPE_CHECKING:
     import sqlite3
 
-# What versions before this one kept in its place.
+# Files of earlier versions that the cache replaces.
 FORMER = ("spend.index", "spend.summary")
-_BESIDE = ("-journal", "-wal", "-shm")
+_SUFFIXES = ("-journal", "-wal", "-shm")
 
-# Seconds to wait for another process's transaction; then the caller reads the ledger.
-_PATIENCE = 0.03
+# Seconds to wait for another process's transaction; after that the caller reads the ledger.
+_TIMEOUT = 0.03
 
 _SETTINGS = (
     "PRAGMA trusted_schema=OFF",
     "PRAGMA cell_size_check=ON",
     "PRAGMA mmap_size=0",
-    # What a power cut keeps of a transaction is told by the checksums: a part that passes is as it was
-    # written, and `meta` names every part that there has to be.
+    # After a power cut the checksums show which parts of a transaction were written: a part with a valid
+    # checksum is as it was written, and `meta` names every part that must exist.
     "PRAGMA synchronous=OFF",
-    # A transaction that spills its pages would keep readers out until it ends.
+    # A transaction that spills its pages would lock readers out until it ends.
     "PRAGMA cache_spill=OFF",
 )
 
@@ -46,19 +46,19 @@ _SETTINGS = (
 # PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL, NOLFS, AUTH.
 _NOT_NOW = frozenset((3, 5, 6, 7, 8, 9, 10, 13, 14, 15, 22, 23))
 
-# Connections of the process that this one was forked from: to close one here could harm its file.
+# Connections that belong to the parent process: closing one after a fork could damage its file.
 _ABANDONED: list[sqlite3.Connection] = []
 
 
 class CacheUnavailable(Exception):
-    """There is no cache, or it cannot be used now: locked, not permitted, disk full. It is left alone."""
+    """There is no cache, or it cannot be used now: locked, not permitted, disk full. The file is kept."""
 
 
 class Cache:
-    """The cache file at `path`; its connection stays open for the next look-up. One that is read only
-    changes nothing, and recovers nothing that another process left unfinished.
+    """The cache file at `path`; its connection stays open for the next look-up. A read-only cache changes
+    nothing, and does not roll back what another process left unfinished.
 
-    One thread uses it at a time: another gets CacheUnavailable, and does without.
+    Only one thread can use it at a time: others get CacheUnavailable.
     """
 
     def __init__(self, path: Path, *, is_read_only: bool = False) -> None:
@@ -74,13 +74,13 @@ class Cache:
 
     @contextmanager
     def reading(self) -> Iterator[Parts]:
-        """The parts of the file that is there, as of one moment. Raises CacheUnusable, CacheUnavailable."""
+        """Open a snapshot of the existing file for reading. Raises CacheUnusable, CacheUnavailable."""
         with self._transaction("BEGIN", can_create=False) as parts:
             yield parts
 
     @contextmanager
     def writing(self) -> Iterator[Parts]:
-        """The parts of the file, made where missing, to be changed all or not at all.
+        """Open the file for an atomic change; creates it if missing.
 
         Raises CacheUnusable, CacheUnavailable.
         """
@@ -88,14 +88,14 @@ class Cache:
             yield parts
 
     def discard(self) -> None:
-        """Remove the file that was found to be unusable, and its journal, where that is permitted."""
+        """Remove the unusable file and its journal, if that is permitted."""
         used = self._identity
         self.close()
-        # Another process may have replaced it meanwhile.
+        # Another process may have replaced it in the meantime.
         with suppress(CacheUnavailable, CacheUnusable):
             if used is not None and used != _identity(self.path):
                 return
-        for suffix in (*_BESIDE, ""):
+        for suffix in (*_SUFFIXES, ""):
             with suppress(OSError):
                 self.path.with_name(self.path.name + suffix).unlink()
 
@@ -115,7 +115,7 @@ class Cache:
             self.close()
             self._guard, self._pid = Lock(), os.getpid()
         if not self._guard.acquire(blocking=False):
-            raise CacheUnavailable("another thread uses it")
+            raise CacheUnavailable("another thread is using it")
         try:
             with _sqlite_errors():
                 db = self._connection(can_create=can_create)
@@ -136,7 +136,7 @@ class Cache:
         self.close()
         if identity is None:
             if not can_create:
-                raise CacheUnavailable("there is none")
+                raise CacheUnavailable("there is no cache")
             self._create()
             identity = _identity(self.path)
         db = _connect(self.path, self._mode)
@@ -146,8 +146,8 @@ class Cache:
         return db
 
     def _create(self) -> None:
-        """Make the empty file, with our mode and owner. Only where there is none: to open and close one
-        that SQLite has open would free its locks.
+        """Create the empty file with our mode and owner. An existing file is not opened: closing a file that
+        SQLite has open would release its locks.
         """
         try:
             with opened(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL):
@@ -162,9 +162,9 @@ class Cache:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of the file at `path`; None where there is none.
+    """Return device and inode of the file at `path`; None if it does not exist.
 
-    Raises CacheUnusable where it is no regular file, CacheUnavailable.
+    Raises CacheUnusable if it is not a regular file, CacheUnavailable.
     """
     try:
         status = os.lstat(path)
@@ -178,14 +178,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    # `check` has no use for it, and it takes milliseconds.
+    # Imported here, because `check` does not need it and the import costs milliseconds.
     import sqlite3
 
     encoded = "".join(f"%{byte:02x}" for byte in os.fsencode(path.absolute()))
     return sqlite3.connect(
         f"file:{encoded}?mode={mode}",
         uri=True,
-        timeout=_PATIENCE,
+        timeout=_TIMEOUT,
         isolation_level=None,
         check_same_thread=False,
     )
@@ -201,15 +201,15 @@ def _roll_back(db: sqlite3.Connection) -> None:
 
 @contextmanager
 def _sqlite_errors() -> Iterator[None]:
-    """Turn what SQLite raises into CacheUnavailable, or CacheUnusable where the file is to blame."""
+    """Convert errors of SQLite to CacheUnavailable, or to CacheUnusable if the file is wrong."""
     import sqlite3
 
     try:
         yield
     except sqlite3.Error as error:
-        # The low byte is the result code; the others say more of it.
+        # The low byte is the primary result code; the other bytes give details.
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         kind = CacheUnavailable if code in _NOT_NOW else CacheUnusable
-        raise kind(f"SQLite says: {error}") from None
+        raise kind(f"SQLite: {error}") from None
     except OverflowError as error:
         raise CacheUnusable(str(error)) from None

@@ -1,4 +1,4 @@
-"""Reading a whole cache beside its ledger: the lines that it remembers, and what is wrong with itself."""
+"""Compares a whole cache with its ledger: yields its lines, and finds what is wrong with the cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hal0_budget.stores.files.day_sums import all_days
 from hal0_budget.stores.files.segments import HIGHEST, all_records, hash_of
 from hal0_budget.stores.files.trail import Line
 
-# Of so many lines, evenly taken, one in 50 must stand in the ledger for the cache to be of it.
+# The cache belongs to the ledger if the ledger has at least one in 50 of these sample lines.
 _SAMPLED = 1000
 _SHARE = 50
 
@@ -23,9 +23,9 @@ _MASK = (1 << 64) - 1
 
 
 class CacheAudit:
-    """The cache as `verify` reads it: in short transactions, so that charges go on meanwhile.
+    """Reads the cache for `verify`, in short transactions, so that charges can go on.
 
-    `problem` says why it is of no use, if so.
+    `problem` says why the cache is unusable, if it is.
     """
 
     def __init__(self, cache: Cache, ledger: int, epoch: int) -> None:
@@ -47,15 +47,15 @@ class CacheAudit:
             and not meta.matches(ledger, epoch)
             and (meta.epoch != epoch or self._is_foreign())
         ):
-            self.problem, self._meta = "of another ledger, or of before a repair", None
+            self.problem, self._meta = "made for another ledger, or before a repair", None
 
     @property
     def covered(self) -> int:
-        """How many bytes of the ledger, from its beginning, `lines` tells of."""
+        """How many bytes from the beginning of the ledger `lines` covers."""
         return self._meta.covered.size if self._meta is not None else 0
 
     def lines(self) -> Iterator[Line]:
-        """Every line that the cache covers, first to last, as far as they can be read."""
+        """Yield every line that the cache covers, first to last; stops at an unreadable part."""
         if self._meta is None:
             return
         number = byte = 0
@@ -76,7 +76,7 @@ class CacheAudit:
             number += len(facts) // 2
 
     def examine(self) -> None:
-        """Read the rest of the cache, and compare its request ids with those of the ledger's rows."""
+        """Read the rest of the cache, and compare its request ids with those in the ledger."""
         if self._meta is None or self.problem is not None:
             return
         try:
@@ -85,7 +85,7 @@ class CacheAudit:
                     raise CacheUnusable(found)
                 _, crc = all_days(parts)
                 if crc != self._meta.days_crc:
-                    raise CacheUnusable("days: not those that were written last")
+                    raise CacheUnusable("days: not the last ones that were written")
                 for table in ("ids", "lines"):
                     for _ in parts.all(table):
                         pass
@@ -94,10 +94,12 @@ class CacheAudit:
             self._note(error)
             return
         if recorded != _ids_of(self._ledger, self.covered):
-            self.problem = "altered (ids: not those of the ledger's rows)"
+            self.problem = "altered (ids: they differ from those in the ledger)"
 
     def _recorded_ids(self) -> tuple[int, int]:
-        """How many request ids the cache has, and a checksum over them and their places in any order."""
+        """Return the number of request ids in the cache, and a checksum over them and their positions, which
+        does not depend on their order.
+        """
         count = checksum = 0
         for segment in self._meta.segments if self._meta is not None else ():
             with self._parts() as parts:
@@ -107,32 +109,32 @@ class CacheAudit:
         return count, checksum & _MASK
 
     def _is_foreign(self) -> bool:
-        """Whether hardly any of the lines that the cache has stand in the ledger."""
+        """Return whether the ledger has hardly any of the lines that the cache has."""
         every = max(self._meta.lines // _SAMPLED, 1) if self._meta is not None else 1
         sample = {line.crc for number, line in enumerate(self.lines()) if number % every == 0}
-        standing: set[int] = set()
+        present: set[int] = set()
         for block in Blocks(self._ledger):
-            standing |= sample.intersection(map(crc32, block.split(b"\n")[:-1]))
-        return len(standing) * _SHARE < len(sample)
+            present |= sample.intersection(map(crc32, block.split(b"\n")[:-1]))
+        return len(present) * _SHARE < len(sample)
 
     def _note(self, error: CacheUnusable | CacheUnavailable) -> None:
-        # One that is in use, or that another process makes anew meanwhile, is not known to be altered.
+        # A cache that is in use, or that another process rebuilds now, is not known to be altered.
         if isinstance(error, CacheUnusable):
             self.problem = f"altered ({error})"
         self._meta = None
 
     @contextmanager
     def _parts(self) -> Iterator[Parts]:
-        """The parts of the build that was there at first. Raises CacheUnusable, CacheUnavailable."""
+        """Open the build that was found at first. Raises CacheUnusable, CacheUnavailable."""
         with self._cache.reading() as parts:
             parts.meta()
             if parts.nonce != self._nonce:
-                raise CacheUnavailable("made anew meanwhile")
+                raise CacheUnavailable("another process rebuilt it")
             yield parts
 
 
 def _ids_of(ledger: int, size: int) -> tuple[int, int]:
-    """What `_recorded_ids` is for the rows in the first `size` bytes of an open ledger."""
+    """Return the same as `_recorded_ids`, for the rows in the first `size` bytes of an open ledger."""
     count = checksum = 0
     for _, byte, _, row in numbered_lines(ledger, size):
         if row is not None:

@@ -1,4 +1,4 @@
-"""What a cache covers of which ledger: the one part of it that changes."""
+"""The meta part of a cache: which ledger it belongs to, and how much of it is covered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from hal0_budget.stores.files.durable import size_of
 
-# The byte order is that of the machine, and part of the format.
+# The numbers have the byte order of the machine, so it is part of the format.
 _FORMAT = f"1 {sys.byteorder}"
 
 _MATCHED = 4096
@@ -19,7 +19,7 @@ _NONCE = 16
 
 
 class Mark(NamedTuple):
-    """A ledger as far as it was read: so many bytes, and the CRC-32 of the first and the last 4 KiB."""
+    """Identifies the first `size` bytes of a ledger by the CRC-32 of their first and last 4 KiB."""
 
     size: int = 0
     first: int = 0
@@ -27,19 +27,19 @@ class Mark(NamedTuple):
 
     @classmethod
     def of(cls, ledger: int, size: int) -> Mark:
-        """The mark of the first `size` bytes of an open ledger."""
+        """Return the mark of the first `size` bytes of an open ledger."""
         length = min(size, _MATCHED)
         return cls(size, crc32(os.pread(ledger, length, 0)), crc32(os.pread(ledger, length, size - length)))
 
     def matches(self, ledger: int) -> bool:
-        """Whether the open ledger still begins as it did, as far as its size and those bytes tell."""
+        """Return whether the open ledger is long enough and has the same checksums."""
         return size_of(ledger) >= self.size and Mark.of(ledger, self.size) == self
 
 
 class Segment(NamedTuple):
-    """The request ids of the ledger's bytes from `begin` to `end`, `rows` of them, in parts of their own.
+    """The parts with the request ids of the `rows` rows in the ledger's bytes from `begin` to `end`.
 
-    Its number is never used again, so that no part of another segment passes for one of this.
+    The number of a segment is never reused, so that parts of two segments cannot be confused.
     """
 
     number: int
@@ -49,10 +49,11 @@ class Segment(NamedTuple):
 
 
 class Meta(NamedTuple):
-    """What a cache covers. `epoch` counts the repairs of the ledger; one of another epoch is unusable.
+    """What a cache covers. `epoch` counts the repairs of the ledger; a cache of another epoch is unusable.
 
-    `covered` is how far request ids and lines go, `lines` how many those are; `summed` how far the sums
-    by day go, and `days_crc` the CRC-32 over the checksums of all days.
+    `covered` is the part of the ledger that request ids and lines cover, and `lines` is its number of lines.
+    `summed` is the part that the sums by day cover, and `days_crc` is the CRC-32 over the checksums of all
+    days.
     """
 
     epoch: int
@@ -64,15 +65,15 @@ class Meta(NamedTuple):
     days_crc: int = 0
 
     def matches(self, ledger: int, epoch: int) -> bool:
-        """Whether the cache is of the open ledger, and of that epoch."""
+        """Return whether the cache belongs to the open ledger and to that epoch."""
         return self.epoch == epoch and self.covered.matches(ledger) and self.summed.matches(ledger)
 
     def to_bytes(self, nonce: bytes) -> bytes:
-        """The meta part of the build with that nonce."""
+        """Return the meta part for the build with that nonce."""
         return nonce + json.dumps([_FORMAT, *self], separators=(",", ":")).encode("ascii")
 
-    def makes_sense(self) -> bool:
-        """Whether all are numbers, and the segments cover what is covered."""
+    def is_consistent(self) -> bool:
+        """Return whether all fields are valid numbers, and the segments cover `covered` without a gap."""
         numbers: list[Any] = [self.epoch, self.lines, self.next_number, self.days_crc]
         numbers += [*self.covered, *self.summed, *(field for each in self.segments for field in each)]
         if not all(type(number) is int and 0 <= number < 1 << 62 for number in numbers):
@@ -87,11 +88,11 @@ class Meta(NamedTuple):
 
 @functools.lru_cache(maxsize=4)
 def meta_of(data: bytes) -> Meta:
-    """What a meta part says. Raises ValueError where that makes no sense."""
+    """Parse a meta part. Raises ValueError if it is invalid."""
     try:
         version, epoch, covered, lines, segments, number, summed, crc = json.loads(data[_NONCE:])
         if version != _FORMAT:
-            raise ValueError(f"format {version!r} is not known to this program")
+            raise ValueError(f"format {version!r} is unknown to this program")
         found = Meta(
             epoch,
             Mark(*covered),
@@ -102,7 +103,7 @@ def meta_of(data: bytes) -> Meta:
             crc,
         )
     except (TypeError, RecursionError):
-        raise ValueError("not of its shape") from None
-    if not found.makes_sense():
+        raise ValueError("its fields are invalid") from None
+    if not found.is_consistent():
         raise ValueError("its numbers contradict each other")
     return found

@@ -16,24 +16,24 @@ TABLES = ("meta", "ids", "lines", "days")
 
 
 class CacheUnusable(Exception):
-    """A part of the cache is missing, altered or of another build; says which. It is to be discarded."""
+    """A part of the cache is missing, altered or of another build. The caller must discard the cache."""
 
 
 class Parts:
-    """The parts of the cache within one transaction. Every method raises CacheUnusable, sqlite3.Error."""
+    """The parts of the cache in one transaction. Every method may raise CacheUnusable, sqlite3.Error."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self.nonce = b""
 
     def create(self) -> None:
-        """Make the tables of a new file, for a build with a nonce of its own."""
+        """Create the tables of a new file, and a new nonce."""
         for table in TABLES:
             self._db.execute(f"CREATE TABLE {table}(key INTEGER PRIMARY KEY, body BLOB, crc INTEGER)")
         self.nonce = os.urandom(16)
 
     def meta(self) -> Meta | None:
-        """What the cache covers; None where the file is new."""
+        """Return what the cache covers; None if the file is new."""
         import sqlite3
 
         try:
@@ -51,11 +51,11 @@ class Parts:
             raise CacheUnusable(f"meta: {error}") from None
 
     def save(self, meta: Meta) -> None:
-        """Make `meta` what the cache covers."""
+        """Write `meta`, which says what the cache covers."""
         self.put("meta", 0, meta.to_bytes(self.nonce))
 
     def put(self, table: str, key: int, body: bytes) -> None:
-        """Write a part, in the place of the one with its key."""
+        """Write a part; replaces the part with the same key."""
         crc = crc_of(self.nonce, table, key, body)
         self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", (key, body, crc))  # noqa: S608
 
@@ -64,7 +64,7 @@ class Parts:
         self._db.execute(f"DELETE FROM {table} WHERE key BETWEEN ? AND ?", (first, last))  # noqa: S608
 
     def last(self, table: str, first: int, last: int) -> tuple[int, bytes]:
-        """The part with the greatest key from `first` to `last`: that key, and its bytes."""
+        """Return the greatest key from `first` to `last`, and the bytes of its part."""
         query = f"SELECT key, body, crc FROM {table} WHERE key BETWEEN ? AND ? ORDER BY key DESC LIMIT 1"  # noqa: S608
         row = self._db.execute(query, (first, last)).fetchone()
         if row is None:
@@ -72,7 +72,7 @@ class Parts:
         return self._checked(table, row)
 
     def all(self, table: str, first: int = 0, last: int = (1 << 63) - 1) -> Iterator[tuple[int, bytes]]:
-        """Key and bytes of each part with a key from `first` to `last`, in order."""
+        """Yield key and bytes of each part with a key from `first` to `last`, in order."""
         query = f"SELECT key, body, crc FROM {table} WHERE key BETWEEN ? AND ? ORDER BY key"  # noqa: S608
         before = -1
         for row in self._db.execute(query, (first, last)):
@@ -83,7 +83,7 @@ class Parts:
             yield key, body
 
     def structure(self) -> str | None:
-        """The first problem that SQLite finds in the structure of the file; None where it finds none."""
+        """Return the first problem that SQLite finds in the structure of the file; None if it is sound."""
         (found,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
         return None if found == "ok" else str(found)
 
@@ -104,5 +104,5 @@ class Parts:
 
 
 def crc_of(nonce: bytes, table: str, key: int, body: bytes) -> int:
-    """The CRC-32 of a part of the build with that nonce."""
+    """Return the CRC-32 of a part of the build with that nonce."""
     return crc32(body, crc32(b"%b%b %d" % (nonce, table.encode(), key)))

@@ -1,6 +1,6 @@
-"""Bringing the cache up to its ledger: what it does not cover yet is read, in one transaction a slice.
+"""Updates the cache from its ledger: reads the part that is not covered yet, one transaction per slice.
 
-Without the lock of the persona: charges go on meanwhile, and look up by scanning what is not covered.
+Does not hold the lock of the persona: charges can go on, and scan the part that is not covered.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from hal0_budget.stores.files.cache_parts import CacheUnusable, Parts
 from hal0_budget.stores.files.row_format import lines_and_rows
 from hal0_budget.stores.files.segments import HIGHEST, hash_of, merged, write_segment
 
-# What one charge covers at most, and merges: some hundredths of a second.
+# The most that one charge adds to the cache, and merges; both cost some hundredths of a second.
 SLICE = 256 * 1024
 _MERGED = 8 * 1024 * 1024
 
-# What is covered in one transaction where all is: some MB of memory.
+# Size of a slice when the whole ledger is covered; needs some MB of memory.
 _LARGE_SLICE = 16 * 1024 * 1024
 
 
 def catch_up(cache: Cache, ledger: int, epoch: int, limit: int | None = None) -> None:
-    """Cover the next `limit` bytes of the open file `ledger`, or all of it; as far as that is possible now.
+    """Cover the next `limit` bytes of the open file `ledger`, or, for None, all of it. Stops if the cache
+    is unavailable.
 
-    A cache that is unusable, or of another ledger or epoch, is made anew. Raises OSError where the ledger
-    cannot be read or synced.
+    A cache that is unusable, or of another ledger or epoch, is rebuilt. Raises OSError if the ledger cannot
+    be read or synced.
     """
     for _ in range(2):
         try:
@@ -44,13 +45,16 @@ def catch_up(cache: Cache, ledger: int, epoch: int, limit: int | None = None) ->
 
 
 def current(parts: Parts, ledger: int, epoch: int) -> Meta:
-    """What the cache covers of the open ledger; a new file is begun. Raises CacheUnusable."""
+    """Return what the cache covers of the open ledger; creates the tables of a new file.
+
+    Raises CacheUnusable.
+    """
     meta = parts.meta()
     if meta is None:
         parts.create()
         return Meta(epoch)
     if not meta.matches(ledger, epoch):
-        raise CacheUnusable("meta: of another ledger, or of another state of it")
+        raise CacheUnusable("meta: made for another ledger, or another state of it")
     return meta
 
 
@@ -63,14 +67,14 @@ def _covered_more(cache: Cache, ledger: int, epoch: int, limit: int | None) -> b
         segments = merged(parts, after.segments, after.next_number, HIGHEST if limit is None else _MERGED)
         if segments != after.segments:
             after = after._replace(segments=segments, next_number=after.next_number + 1)
-        # A power cut must not keep a cache that covers rows which the ledger loses.
+        # Sync first: after a power cut the cache must not cover rows that the ledger has lost.
         os.fsync(ledger)
         parts.save(after)
         return True
 
 
 def _grown(parts: Parts, meta: Meta, ledger: int, limit: int) -> Meta:
-    """Write the request ids and lines of the next `limit` bytes, whole lines; what is covered then."""
+    """Write the request ids and lines of the next `limit` bytes, whole lines only; return the new meta."""
     begin = byte = meta.covered.size
     number = meta.lines
     records: list[int] = []

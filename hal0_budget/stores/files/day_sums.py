@@ -1,7 +1,7 @@
-"""What a ledger's rows add up to by hour, kept in the cache by day for reports.
+"""Sums of a ledger's rows by hour, stored in the cache by day, for reports.
 
-It never decides anything: what the days come to, and what came after them, must agree with the reading of
-the ledger, or all rows are read again.
+The cached sums are never trusted: together with the rows after them they must agree with the totals of the
+ledger; otherwise all rows are read again.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ from hal0_budget.stores.files.ledger import Ledger
 from hal0_budget.stores.files.sums import sums_of
 from hal0_budget.stores.files.tally import Tally
 
-# As much as a scan reads in some milliseconds is not worth a write.
+# Smallest number of new bytes for which the sums are saved: a scan reads fewer in some milliseconds.
 WORTHWHILE = 1024 * 1024
 
-# A year of ten models on each hour; what has more is not kept.
+# Ten models in each hour of a year. Larger sums are not cached.
 _MOST_SUMS = 100_000
 _MOST_NAMED = 1024 * 1024
 
 _DAY = itemgetter(slice(len("2026-05-29")))
 _HOUR = itemgetter(slice(len("2026-05-29T13")))
 
-_OTHER = "the ledger does not add up to its checkpoint"
+_DISAGREES = "the ledger does not add up to its checkpoint"
 
 Tick = Callable[[int], None]
 
 
 class TooManySums(Exception):
-    """The ledger comes to too many hours, surfaces, models and sources to be kept."""
+    """The ledger has too many hours, surfaces, models and sources to keep their sums in memory."""
 
 
 def hourly_sums(ledger: Ledger, tally: Tally, epoch: int, tick: Tick) -> Sums:
-    """The sums of the rows that `tally` counted, by the hours (`2026-05-29T13`) of UTC.
+    """Return the sums of the rows that `tally` counted, by UTC hour (`2026-05-29T13`).
 
-    Reads what came after the days in the cache, or all, and refreshes those where that is possible without
-    waiting. `tick` is told how many bytes of the ledger are done. Raises TooManySums; NotALedger where
-    the rows do not come to what the tally says; OSError.
+    Reads the rows after those in the cache, or all rows, and updates the cache if that is possible without
+    waiting. Calls `tick` with the number of bytes read. Raises TooManySums; NotALedger if the sums disagree
+    with the tally; OSError.
     """
     cache = ledger.cache()
     with opened(ledger.path, os.O_RDONLY) as fd:
@@ -64,9 +64,9 @@ def hourly_sums(ledger: Ledger, tally: Tally, epoch: int, tick: Tick) -> Sums:
         if not (known and _agrees(sums, tally)):
             sums = _grown(fd, {}, 0, tally.size, tick)
             if not _agrees(sums, tally):
-                raise NotALedger(_OTHER)
+                raise NotALedger(_DISAGREES)
             if known:
-                # Its days are of another state of the ledger, and so may be the rest.
+                # The cached days belong to another state of the ledger, and so may the rest.
                 cache.discard()
                 known = 0
         if tally.size - known >= WORTHWHILE and os.pread(fd, 1, tally.size - 1) == b"\n":
@@ -75,9 +75,9 @@ def hourly_sums(ledger: Ledger, tally: Tally, epoch: int, tick: Tick) -> Sums:
 
 
 def streamed_sums(ledger: Ledger, tally: Tally, when: Callable[[str], str], tick: Tick) -> Iterator[Sums]:
-    """The sums of the rows that `tally` counted, block by block, by what `when` makes of their seconds.
+    """Yield the sums of the rows that `tally` counted, block by block, by `when(second)`.
 
-    For what no hour can tell. Raises NotALedger, at the end, and OSError.
+    For time zones whose days begin in the middle of a UTC hour. Raises NotALedger, at the end, and OSError.
     """
     usd, rows, done = ZERO, 0, 0
     with opened(ledger.path, os.O_RDONLY) as fd:
@@ -88,11 +88,11 @@ def streamed_sums(ledger: Ledger, tally: Tally, when: Callable[[str], str], tick
             yield sums
             tick(done)
     if (usd, rows) != (tally.lifetime, tally.rows):
-        raise NotALedger(_OTHER)
+        raise NotALedger(_DISAGREES)
 
 
 def all_days(parts: Parts) -> tuple[Sums, int]:
-    """The sums of all days in the cache, and the CRC-32 over their checksums. Raises CacheUnusable."""
+    """Return the sums of all days in the cache, and the CRC-32 over their checksums. Raises CacheUnusable."""
     sums: Sums = {}
     crc = 0
     try:
@@ -103,14 +103,14 @@ def all_days(parts: Parts) -> tuple[Sums, int]:
                 times = sums.setdefault((str(surface), str(model), str(source)), {})
                 times |= {f"{day}T{hour}": _sum(*part) for hour, part in hours.items()}
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
-        raise CacheUnusable(f"days: the part with key {key} is not of its shape") from error
+        raise CacheUnusable(f"days: the part with key {key} has invalid fields") from error
     return sums, crc
 
 
 def _load(cache: Cache, fd: int, epoch: int, size: int) -> tuple[Sums, int]:
-    """The sums by hour of the first bytes of an open ledger, and how many those are, as the cache has them.
+    """Return the cached sums by hour of an open ledger, and how many bytes of the ledger they cover.
 
-    Nothing of a ledger that is too short for it, or that the cache knows more of than `size` bytes.
+    Returns no sums if the ledger is short, or if the cache is unusable or covers more than `size` bytes.
     """
     if size < WORTHWHILE:
         return {}, 0
@@ -121,7 +121,7 @@ def _load(cache: Cache, fd: int, epoch: int, size: int) -> tuple[Sums, int]:
                 return {}, 0
             sums, crc = all_days(parts)
             if crc != meta.days_crc:
-                raise CacheUnusable("days: not those that were written last")
+                raise CacheUnusable("days: not the last ones that were written")
             return sums, meta.summed.size
     except CacheUnusable:
         cache.discard()
@@ -131,9 +131,9 @@ def _load(cache: Cache, fd: int, epoch: int, size: int) -> tuple[Sums, int]:
 
 
 def _agrees(sums: Sums, tally: Tally) -> bool:
-    """Whether the sums are of as many rows and dollars as the tally, on the same days.
+    """Return whether the sums have as many rows as the tally, and the same USD on each day.
 
-    A tally has months and years in the place of days that are long past.
+    A tally has months and years instead of days that are long past.
     """
     try:
         rows, days = 0, defaultdict[str, list[Decimal]](list)
@@ -151,7 +151,7 @@ def _agrees(sums: Sums, tally: Tally) -> bool:
 
 
 def _by_period(days: dict[str, Decimal], tally: Tally) -> dict[str, Decimal]:
-    """The sums of days, by the longest period of the tally that holds each."""
+    """Add up the sums of days by the longest period of the tally that contains each day."""
     found: dict[str, Decimal] = {}
     for day, usd in days.items():
         period = next((each for each in (day[:4], day[:7]) if each in tally.days), day)
@@ -160,7 +160,7 @@ def _by_period(days: dict[str, Decimal], tally: Tally) -> dict[str, Decimal]:
 
 
 def _grown(fd: int, sums: Sums, known: int, end: int, tick: Tick) -> Sums:
-    """`sums`, and those of the rows after the first `known` bytes. Raises TooManySums."""
+    """Add the sums of the rows after the first `known` bytes to `sums`. Raises TooManySums."""
     done = known
     for block in ended_blocks(fd, known, end):
         merge(sums, sums_of(block, _HOUR))
@@ -177,7 +177,7 @@ def _is_small(sums: Sums) -> bool:
 
 
 def _save(cache: Cache, fd: int, epoch: int, sums: Sums, size: int) -> None:
-    """Keep the sums of the first `size` bytes of an open ledger, where that is possible now."""
+    """Save the sums of the first `size` bytes of an open ledger in the cache, if that is possible now."""
     days = _by_day(sums)
     for _ in range(2):
         try:
@@ -212,7 +212,7 @@ def _crc_of(parts: Parts, days: dict[int, bytes]) -> int:
 
 
 def _by_day(sums: Sums) -> dict[int, bytes]:
-    """The sums of each day as its part has them, by the ordinal of the day."""
+    """Return the part of the cache for each day, by the ordinal of the day."""
     days: dict[str, dict[tuple[str, str, str], dict[str, object]]] = {}
     for names, times in sums.items():
         for time, part in times.items():
@@ -227,7 +227,7 @@ def _by_day(sums: Sums) -> dict[int, bytes]:
 
 
 def _counts(part: Sum) -> tuple[int, ...]:
-    """The counts of a sum; without the last, where they are nothing."""
+    """Return the counts of a sum; only the number of calls if all others are 0."""
     if part.voids or any(part.tokens):
         return (part.calls, part.voids, *part.tokens)
     return (part.calls,)

@@ -1,11 +1,13 @@
-"""Request ids in the cache: sorted segments that follow each other, merged as they grow.
+"""Request ids in the cache: consecutive sorted segments, merged as they grow.
 
-A segment has the request ids of a range of the ledger. It is cut into parts by ranges of the CRC-32 of the
-id; together they cover all 32 bits without a gap, so a part that is sound and whose range holds a CRC
-proves that no other row of the segment has it. Segments are never changed: those that grow small beside
-the newest are merged into a new one, so that few need to be looked at however long the ledger is.
+A segment has the request ids of a range of the ledger. It is divided into parts by ranges of the CRC-32 of
+the id. Together the parts cover all 32-bit values without a gap. So a sound part whose range contains a
+CRC-32 has every row of the segment with that CRC-32. Segments are never changed: the last ones are merged
+into a new segment once they are large compared with the segment before them, so that a look-up reads few
+segments, however long the ledger is.
 
-A record is the CRC-32 of an id, shifted by 32 bits, plus the row's first byte relative to the segment's.
+A record is one integer: the CRC-32 of an id, shifted left by 32 bits, plus the first byte of the row,
+counted from the first byte of the segment.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ from hal0_budget.stores.files.cache_parts import CacheUnusable, Parts
 
 HIGHEST = (1 << 32) - 1
 
-# What fits into a page of SQLite's, and how many records are merged at a time: some MB of memory.
+# Records that fit into one page of SQLite, and records that are merged at a time (some MB of memory).
 _IN_PART = 480
 _AT_ONCE = 100_000
 
-# A segment is merged with those after it once they are together at least a half of its size.
+# A segment is merged with those after it once these have at least half of its size.
 _RATIO = 2
 
 
@@ -39,7 +41,7 @@ class Part(NamedTuple):
 
 
 def hash_of(request_id: str) -> int:
-    """The CRC-32 that a request id is looked up by."""
+    """Return the CRC-32 of a request id, which is its key in the segments."""
     return crc32(request_id.encode("utf-8", "surrogatepass"))
 
 
@@ -52,8 +54,8 @@ def write_segment(parts: Parts, segment: Segment, records: list[int]) -> None:
 def look_up(
     cache: Cache, ledger: int, epoch: int, request_ids: Sequence[str]
 ) -> tuple[dict[str, list[int]], int]:
-    """Where rows with each request id may begin in the first bytes of an open ledger, and how many bytes
-    those are: none where the cache is of no use.
+    """Return where rows with each request id may begin in the covered part of an open ledger, and the size of
+    that part in bytes; 0 if the cache is not usable.
     """
     try:
         with cache.reading() as parts:
@@ -71,7 +73,7 @@ def look_up(
 
 
 def places(parts: Parts, segments: Iterable[Segment], hashes: Iterable[int]) -> dict[int, list[int]]:
-    """The first bytes of the rows whose ids have each of the hashes. Raises CacheUnusable."""
+    """Return, for each hash, the first bytes of the rows whose ids have it. Raises CacheUnusable."""
     wanted = sorted(set(hashes))
     found: dict[int, list[int]] = {wanted_hash: [] for wanted_hash in wanted}
     for segment in segments:
@@ -88,9 +90,9 @@ def places(parts: Parts, segments: Iterable[Segment], hashes: Iterable[int]) -> 
 def merged(
     parts: Parts, segments: Sequence[Segment], next_number: int, most_bytes: int
 ) -> tuple[Segment, ...]:
-    """The segments, of which the last ones are merged where they outgrow those before them.
+    """Return the segments after merging the last ones, if they are large compared with those before them.
 
-    At most one merge, of no more than `most_bytes` of the ledger. Raises CacheUnusable.
+    Does at most one merge, of no more than `most_bytes` of the ledger. Raises CacheUnusable.
     """
     first = len(segments) - 1
     while first > 0:
@@ -101,7 +103,7 @@ def merged(
             break
         first -= 1
     old = segments[first:]
-    if len(old) < 2:  # noqa: PLR2004, one alone is merged already
+    if len(old) < 2:  # noqa: PLR2004, one segment needs no merge
         return tuple(segments)
     new = Segment(next_number, old[0].begin, old[-1].end, sum(each.rows for each in old))
     windows = new.rows // _AT_ONCE + 1
@@ -119,7 +121,7 @@ def merged(
 
 
 def all_records(parts: Parts, segment: Segment) -> Iterator[int]:
-    """Every record of a segment. Raises CacheUnusable where its parts leave a gap, or are not sorted."""
+    """Yield every record of a segment. Raises CacheUnusable if its parts leave a gap or are not sorted."""
     at = count = 0
     for key, body in parts.all("ids", segment.number << 32, segment.number << 32 | HIGHEST):
         part = _part(key, body)
@@ -128,19 +130,19 @@ def all_records(parts: Parts, segment: Segment) -> Iterator[int]:
         yield from part.records
         at, count = part.high + 1, count + len(part.records)
     if at != HIGHEST + 1 or count != segment.rows:
-        raise CacheUnusable(f"ids: segment {segment.number} is not whole")
+        raise CacheUnusable(f"ids: segment {segment.number} is incomplete")
 
 
 def _part_with(parts: Parts, segment: Segment, wanted: int) -> Part:
-    """The part of a segment whose range holds a hash."""
+    """Return the part of a segment whose range contains a hash."""
     part = _part(*parts.last("ids", segment.number << 32, segment.number << 32 | wanted))
     if not part.low <= wanted <= part.high:
-        raise CacheUnusable(f"ids: no part of segment {segment.number} holds {wanted}")
+        raise CacheUnusable(f"ids: no part of segment {segment.number} covers {wanted}")
     return part
 
 
 def _between(parts: Parts, segment: Segment, low: int, high: int) -> Iterator[int]:
-    """The records of a segment whose hashes are from `low` to `high`."""
+    """Yield the records of a segment whose hashes are from `low` to `high`."""
     at = low
     while at <= high:
         part = _part_with(parts, segment, at)
@@ -156,7 +158,7 @@ def _write(parts: Parts, number: int, records: Sequence[int], low: int, high: in
         end = begin + _IN_PART
         until = high
         if end < len(records):
-            # The records of one hash stay together.
+            # All records with one hash go into the same part.
             until = records[end - 1] >> 32
             end = bisect_right(records, until << 32 | HIGHEST, end)
         parts.put("ids", number << 32 | low, until.to_bytes(8, "little") + array("Q", records[begin:end]))
@@ -168,5 +170,5 @@ def _part(key: int, body: bytes) -> Part:
     try:
         records.frombytes(body[8:])
     except ValueError:
-        raise CacheUnusable(f"ids: the part with key {key} has half a record") from None
+        raise CacheUnusable(f"ids: the part with key {key} has an incomplete record") from None
     return Part(key & HIGHEST, int.from_bytes(body[:8], "little"), records)

@@ -1,7 +1,7 @@
-"""Where the headers, keys and values of a TOML document stand in its text.
+"""Finds the positions of headers, keys and values in the text of a TOML document.
 
-For edits that leave every other byte as it is. The document must be valid: a TOML parser has read
-it before. One pass, without recursion.
+Used for edits that do not change any other byte. The document must be valid: the caller has parsed it
+before. One pass, without recursion.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ BOM = "\ufeff"
 
 Path = tuple[str, ...]
 
-# No longer beginning of a path is of use to an edit; headers may have thousands of parts.
+# Paths are cut to this many parts: an edit needs no more, and headers may have thousands.
 _DEPTH = 4
 
 _BLANKS = re.compile(r"[ \t\r\n]*+")
@@ -27,7 +27,7 @@ _QUOTE_OR_ESCAPE = re.compile(r'["\\]')
 
 
 class Header(NamedTuple):
-    """`[a.b]` or `[[a.b]]`: its path from the top, and where its line begins and ends."""
+    """`[a.b]` or `[[a.b]]`: its path from the top, and the offsets of its line."""
 
     path: Path
     start: int
@@ -35,7 +35,7 @@ class Header(NamedTuple):
 
 
 class Inline(NamedTuple):
-    """`{ ... }`: the path of the key whose value it is, and where its inner text begins and ends."""
+    """`{ ... }`: the path of its key, and the offsets of the text between the braces."""
 
     path: Path
     start: int
@@ -43,10 +43,10 @@ class Inline(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """`key = value`: its path from the top, where each part of the key begins, and the value's place.
+    """`key = value`: its path from the top, the offset of each part of the key, and the offsets of the value.
 
-    `header` is the number of the header that it stands below, -1 above the first; `inline` the start of
-    the inline table that it is in, -1 for a line of its own.
+    `header` is the index of the header above the pair, -1 if there is none. `inline` is the offset of the
+    inline table that contains the pair, -1 if it is not in one.
     """
 
     path: Path
@@ -58,14 +58,14 @@ class Pair(NamedTuple):
 
     @property
     def start(self) -> int:
-        """Where the key begins."""
+        """The offset of the key."""
         return self.parts[0]
 
 
 class Outline(NamedTuple):
-    """A document's headers, in order, and its pairs and inline tables, each after those within it.
+    """A document's headers, in order, and its pairs and inline tables, each after those nested in it.
 
-    What stands in an array is left out. Paths are cut after their fourth part.
+    The contents of arrays are left out. Paths are cut after their fourth part.
     """
 
     headers: list[Header]
@@ -74,7 +74,7 @@ class Outline(NamedTuple):
 
 
 class _Open(NamedTuple):
-    """A bracket that is not closed yet, and the pair whose value it begins, if it is of use."""
+    """An open bracket, and the pair whose value it begins; None inside an array."""
 
     at: int
     is_table: bool
@@ -82,7 +82,7 @@ class _Open(NamedTuple):
 
 
 def outline_of(text: str) -> Outline:
-    """Where everything stands in a valid TOML document."""
+    """Return the outline of a valid TOML document."""
     outline = Outline([], [], [])
     at = _skip(text, len(BOM) if text.startswith(BOM) else 0)
     path: Path = ()
@@ -98,13 +98,13 @@ def outline_of(text: str) -> Outline:
 
 
 def line_start(text: str, at: int) -> int:
-    """Where the line begins that `at` is in, behind a byte-order mark."""
+    """Return the offset of the line that contains `at`, after a byte-order mark."""
     start = text.rfind("\n", 0, at) + 1
     return start or (len(BOM) if text.startswith(BOM) else 0)
 
 
 def line_end(text: str, at: int) -> int:
-    """Where the next line begins."""
+    """Return the offset of the next line."""
     end = text.find("\n", at)
     return len(text) if end < 0 else end + 1
 
@@ -124,7 +124,7 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 
 def _key(text: str, at: int) -> tuple[Path, tuple[int, ...], int]:
-    """The parts of a key, where each begins, and where what follows the key begins."""
+    """Return the parts of a key, the offset of each, and the offset of what follows the key."""
     names, starts = [], []
     while True:
         at = _end(_SPACES, text, at)
@@ -145,7 +145,7 @@ def _name(written: str) -> str:
 
 
 def _pair(text: str, at: int, path: Path, outline: Outline) -> int:
-    """Take a key and its value, and all pairs in that; where the value ends."""
+    """Add a pair, and all pairs nested in its value, to the outline; return the offset after the value."""
     header = len(outline.headers) - 1
     pair: Pair | None
     pair, at = _begin(text, at, path, header, -1)
@@ -164,19 +164,19 @@ def _pair(text: str, at: int, path: Path, outline: Outline) -> int:
         opened, pair = stack[-1], None
         if opened.is_table:
             pair, at = _begin(text, at, opened.pair.path if opened.pair else (), header, opened.at)
-            # In an array, no path leads to it.
+            # A pair inside an array has no path.
             pair = pair if opened.pair else None
 
 
 def _begin(text: str, at: int, path: Path, header: int, inline: int) -> tuple[Pair, int]:
-    """The pair whose key begins at `at`, its end unknown, and where its value begins."""
+    """Return the pair whose key begins at `at`, its end not yet set, and the offset of its value."""
     key, parts, at = _key(text, at)
     at = _end(_SPACES, text, at + 1)
     return Pair((path + key)[:_DEPTH], parts, at, at, header, inline), at
 
 
 def _close(text: str, at: int, stack: list[_Open], outline: Outline) -> int:
-    """Skip to the next value or key in the innermost open bracket; close those that end before."""
+    """Skip to the next value or key in the innermost open bracket; close the brackets that end before it."""
     while stack:
         at = _skip(text, at)
         if text[at] == ",":
@@ -194,7 +194,7 @@ def _close(text: str, at: int, stack: list[_Open], outline: Outline) -> int:
 
 
 def _scalar(text: str, at: int) -> int:
-    """Where a string, number, date or bool ends."""
+    """Return the offset after a string, number, date or bool."""
     if text[at] in "\"'":
         return _string(text, at)
     return at + len(text[at : _end(_BARE_VALUE, text, at)].rstrip(" \t"))
@@ -206,14 +206,14 @@ def _string(text: str, at: int) -> int:
     if not text.startswith(long, at):
         return text.index(quote, at + 1) + 1 if quote == "'" else _after_escapes(text, at + 1, quote)
     end = text.index(long, at + 3) + 3 if quote == "'" else _after_escapes(text, at + 3, long)
-    # A string of several lines may end in two quotes of its own.
+    # A multi-line string may end with up to two quotes that belong to its text.
     for _ in range(2):
         end += text.startswith(quote, end)
     return end
 
 
 def _after_escapes(text: str, at: int, quotes: str) -> int:
-    """Where a string with escapes ends, behind its closing quotes."""
+    """Return the offset after the closing quotes of a string with escapes."""
     while not text.startswith(quotes, at):
         found = _QUOTE_OR_ESCAPE.search(text, at)
         if found is None:
