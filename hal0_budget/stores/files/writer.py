@@ -271,13 +271,14 @@ def _seal(fd: int) -> bytes:
     size = size_of(fd)
     if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
         return b""
+    # Imported before the end is read: an import between that and the write would give hal0 time to append.
+    from hal0_budget.stores.files.torn_writes import is_several, seal_of
+
     # hal0 may be in the middle of a write of its own: its row is whole in a moment.
     time.sleep(_TEAR_GRACE)
     size = size_of(fd)
     length = min(size, BLOCK)
     end = os.pread(fd, length, size - length)
     fragment = end[end.rfind(b"\n") + 1 :]
-    from hal0_budget.stores.files.torn_writes import is_several, seal_of
-
     # A line that is sealed counts as nothing: one that may hold a whole row is left for `verify --repair`.
     return b"\n" if is_several(fragment) else seal_of(fragment) if fragment else b""
