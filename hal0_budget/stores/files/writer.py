@@ -303,7 +303,7 @@ def _seal(fd: int) -> bytes:
     size = size_of(fd)
     if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
         return b""
-    # Before the look at the end: nothing may take time between that and the write.
+    # Imported before the end is read: an import between that and the write would give hal0 time to append.
     from hal0_budget.stores.files.torn_writes import is_several, seal_of
 
     # hal0 may be in the middle of a write of its own: its row is whole in a moment.
