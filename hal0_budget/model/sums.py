@@ -8,6 +8,7 @@ from decimal import Decimal, localcontext
 from typing import NamedTuple
 
 from hal0_budget.model.money import EXACT, ZERO
+from hal0_budget.model.records import Row
 
 # The source of a cost that the caller stated with `charge --cost`; reports print this word.
 TOLD = "told"
@@ -37,6 +38,14 @@ class Sum(NamedTuple):
 Names = tuple[str, str, str]
 # By surface, model and source, then by time.
 Sums = dict[Names, dict[str, Sum]]
+
+
+def sum_of(row: Row) -> Sum:
+    """What one row adds; a void counts as no call."""
+    if row.voids:
+        return Sum(row.cost_usd, 0, 1)
+    counts = (row.input_tokens, row.cache_read_tokens, row.cache_write_tokens, row.output_tokens)
+    return Sum(row.cost_usd, 1, 0, TokenCounts(*(count or 0 for count in counts)))
 
 
 def total_of(sums: Iterable[Sum]) -> Sum:

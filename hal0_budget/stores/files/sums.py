@@ -10,8 +10,7 @@ from collections.abc import Callable
 from decimal import Decimal, localcontext
 
 from hal0_budget.model.money import EXACT, ZERO
-from hal0_budget.model.records import Row
-from hal0_budget.model.sums import NO_TOKENS, TOLD, Names, Sum, Sums, TokenCounts, merge, total_tokens
+from hal0_budget.model.sums import NO_TOKENS, TOLD, Names, Sum, Sums, merge, sum_of, total_tokens
 from hal0_budget.stores.files.row_format import Unreadable, are_all, is_blank, parse_row, plain_facts
 
 
@@ -50,12 +49,5 @@ def _sums_of_lines(block: bytes, when: Callable[[str], str]) -> Sums:
         except Unreadable:
             continue
         names = (row.surface, row.model, row.cost_source or TOLD)
-        merge(sums, {names: {when(row.ts.isoformat()[:19]): _sum_of(row)}})
+        merge(sums, {names: {when(row.ts.isoformat()[:19]): sum_of(row)}})
     return sums
-
-
-def _sum_of(row: Row) -> Sum:
-    if row.voids:
-        return Sum(row.cost_usd, 0, 1)
-    counts = (row.input_tokens, row.cache_read_tokens, row.cache_write_tokens, row.output_tokens)
-    return Sum(row.cost_usd, 1, 0, TokenCounts(*(count or 0 for count in counts)))
