@@ -30,13 +30,27 @@ for _number in (signal.SIGHUP, signal.SIGQUIT):
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--prove` runs every proof at its full size: `make prove`."""
     parser.addoption("--prove", action="store_true", help="run the proofs of the promises at full size")
+    parser.addoption("--promises", default="", help="run the proofs of these promises alone, as in 4,7")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Remove the time limit of every test at full size: a proof may run for half an hour."""
-    if config.getoption("--prove"):
-        for item in items:
+    """Remove the time limit of every test at full size: a proof may run for half an hour. Each report says
+    which promise its test proves.
+    """
+    wanted = {int(number) for number in config.getoption("--promises").split(",") if number}
+    for item in items:
+        if config.getoption("--prove"):
             item.add_marker(pytest.mark.timeout(0), append=False)
+        if (promise := _promise_of(item)) is not None:
+            item.user_properties.append(("promise", promise))
+    if wanted:
+        items[:] = [item for item in items if _promise_of(item) in wanted]
+
+
+def _promise_of(item: pytest.Item) -> int | None:
+    """The promise that a test proves."""
+    marker = item.get_closest_marker("promise")
+    return None if marker is None else int(marker.args[0])
 
 
 class Proof:
