@@ -248,8 +248,8 @@ def test_ledger_that_may_not_be_written_is_77_and_stays_as_it_was(
         account.charge(Decimal(1), model="m")
         ledger.chmod(0o444)
     else:
-        account.home.personas.chmod(0o555)
         shutil.rmtree(ledger.parent, ignore_errors=True)
+        account.home.personas.chmod(0o555)
     before = ledger.read_bytes() if where == "ledger" else b""
     done = cli(*CHARGE, "--json", prefix=UNPRIVILEGED)
     assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (77, "permission.denied")
