@@ -2,10 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test coverage bench prove screenshots format lock clean
+.PHONY: demo quick test coverage bench prove screenshots format lock clean
 
 demo: .venv/made
 	$(BIN)/python scripts/demo.py
+
+# For the edit loop: rules, values and docs, with few child processes.
+quick: .venv/made
+	$(BIN)/python -m pytest -n 2 tests/unit tests/docs
 
 test: .venv/made
 	$(BIN)/ruff format --check .
