@@ -221,7 +221,7 @@ def test_what_takes_the_place_of_a_ledger_and_is_none_ends_it(follow: Follow, le
     ledger.unlink()
     os.mkfifo(ledger)
     assert follower.process.wait(60) == 65
-    assert "a FIFO stands where a regular file should be" in follower.complained
+    assert "a FIFO, not a regular file" in follower.complained
 
 
 SIGNALS = {"interrupted": (signal.SIGINT, 130), "terminated": (signal.SIGTERM, 143)}

@@ -113,7 +113,7 @@ def test_repair_never_waits_for_a_fifo_nor_loses_what_it_cannot_save(cli: Cli, h
     os.mkfifo(path)
     done = cli("init", "--repair")
     assert (done.returncode, done.stdout) == (74, "")
-    assert "a FIFO stands where a regular file should be" in done.stderr
+    assert "a FIFO, not a regular file" in done.stderr
     assert stat.S_ISFIFO(path.stat().st_mode)
 
 

@@ -150,7 +150,7 @@ def test_json_has_what_could_not_be_kept(cli: Cli, home: Home) -> None:
     assert [text.removeprefix(f"{path}: ") for text in created["warnings"]] == [
         "[persona.budget].daily_usd must be a number, not a string",
         "[persona.budget].hourly_usd must be a number, not a string",
-        "[persona.budget].warn_at must be a fraction above 0 and at most 1; it goes back to its default",
+        "[persona.budget].warn_at must be a fraction above 0 and at most 1; it is reset to its default",
         f"not every cap could be kept, so the new budget {SET_THEM} --daily USD",
     ]
 

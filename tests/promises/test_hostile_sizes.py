@@ -68,7 +68,7 @@ def run(cli: Cli, *args: str) -> Ran:
 
 ANY = {name: make for name, make in (LONG | STRANGE).items() if name not in {"1 GB", "a socket"}}
 CHARGE = ("charge", "hermes", "--cost", "0.25", "--model", "m")
-NO_FILE = "stands where a regular file should be"
+NO_FILE = ", not a regular file"
 
 
 @pytest.fixture

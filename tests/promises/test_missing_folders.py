@@ -136,7 +136,7 @@ def test_command_that_is_advised_makes_the_folders_and_no_persona(apart: Home) -
     before = sorted(apart.personas.iterdir())
     cli = Cli(apart.root)
     done = cli("check", "hermes", env={"HAL0_PERSONAS_DIR": str(apart.personas)})
-    command = done.stderr.strip().partition("to make it: hal0-budget ")[2]
+    command = done.stderr.strip().partition("to create it: hal0-budget ")[2]
     assert cli(*command.split()).returncode == 0
     assert sorted(apart.personas.iterdir()) == before
     assert cli("check", "hermes", env={"HAL0_PERSONAS_DIR": str(apart.personas)}).returncode == 0

@@ -173,8 +173,8 @@ def test_command_says_in_one_line_what_to_do_where_a_file_is_full(home: Home, cl
     done = cli("set", "operator", "--daily", "6.5", "--weekly", "7")
     assert done.returncode == 65
     assert done.stderr == (
-        f"hal0-budget: {path}: it would be 26 bytes longer than the 1048576 bytes that a persona file may "
-        "have; nothing was written. By hand, from line 3 on, write in place of the line: "
+        f"hal0-budget: {path}: the new file would be 26 bytes longer than the limit of 1048576 bytes; "
+        "nothing was written. Edit it by hand: at line 3, replace the line with: "
         "budget.daily_usd = 6.5 | budget.weekly_usd = 7.0; and shorten the rest of the file\n"
     )
     details = cli.json("set", "operator", "--daily", "6.5", code=65)["error"]["details"]

@@ -170,7 +170,7 @@ def test_what_is_no_file_is_no_persona_and_nobody_waits_for_it(
             path.symlink_to("/dev/zero")
     error = cli.json(*command.split(), code=65)["error"]
     assert error["code"] == "persona.malformed"
-    assert f"{path}: a {kind} stands where a regular file should be" in error["message"]
+    assert f"{path}: a {kind}, not a regular file" in error["message"]
 
 
 @pytest.mark.parametrize(

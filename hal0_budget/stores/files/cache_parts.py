@@ -1,4 +1,4 @@
-"""The parts that the cache consists of: rows of its SQLite tables, each with a checksum of its own."""
+"""The parts of the cache: rows of its SQLite tables, each with its own checksum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes that survive a crash: whole or not at all, and on the disk before they are reported."""
+"""Durable writes: atomic, and synced to the disk before they are acknowledged."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-# Others never read a budget or a ledger; the owner's umask may take more away.
+# Other users can never read a budget or a ledger; the umask may restrict access further.
 DIR_MODE = 0o770
 FILE_MODE = 0o660
 
-# The folders above a persona's own that a first command may have made: personas, agent, root, and its parent.
+# How many folders above a persona's folder a command may have created: personas, agent, root, its parent.
 FOLDERS_ABOVE = 4
 
 _BLOCK = 1024 * 1024
 
 
 class NotRegular(OSError):
-    """What stands at a path is a FIFO, a folder, a device or a symlink, not a file of data."""
+    """The file at a path is a FIFO, a folder, a device, a socket or a symlink, not a regular file."""
 
 
-class opened:  # noqa: N801, read as a function, like contextlib's own
-    """The file descriptor of `path`, closed at the end.
+class opened:  # noqa: N801, used like a function, as in contextlib
+    """A context manager that opens `path`, returns its file descriptor and closes it at the end.
 
-    Never follows a symlink, never waits for a FIFO. Raises NotRegular for all that is not a
-    regular file, and OSError as `os.open` does.
+    Never follows a symlink, never waits for a FIFO. Raises NotRegular if it is not a regular file,
+    and OSError as `os.open` does.
     """
 
-    # Not a generator: a charge opens eight files, and this takes half the time.
+    # A class, not a generator: a charge opens eight files, and this is twice as fast.
     __slots__ = ("_fd", "_flags", "_mode", "_path")
 
     def __init__(self, path: Path, flags: int, mode: int = FILE_MODE) -> None:
@@ -63,23 +63,23 @@ class opened:  # noqa: N801, read as a function, like contextlib's own
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         os.close(self._fd)
-        # A failed write or fsync does not say which file it was.
+        # The error of a failed write or fsync does not name the file.
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(self._path)
 
 
 def size_of(fd: int) -> int:
-    """The size of an open file in bytes. Moves its offset, which nothing here goes by."""
+    """Return the size of an open file in bytes. Changes its offset, which this program does not use."""
     return os.lseek(fd, 0, os.SEEK_END)
 
 
 def identity_of(status: os.stat_result) -> tuple[int, int, int, int]:
-    """What tells one state of a file from the next: device, inode, size, time of change in ns."""
+    """Return device, inode, size and time of change in ns: they identify one state of a file."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def sync_dir(path: Path) -> None:
-    """Make the names in a folder durable."""
+    """Make the names in a folder durable. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -91,7 +91,7 @@ def sync_dir(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make a file that is there durable, and its name. Raises OSError."""
+    """Make an existing file and its name durable. Raises OSError."""
     target = Path(os.path.realpath(path))
     with opened(target, os.O_RDONLY) as fd:
         os.fsync(fd)
@@ -101,8 +101,8 @@ def sync(path: Path) -> None:
 def sync_dirs(path: Path, levels: int) -> None:
     """Make the names in a folder durable, and those in the `levels` folders above it.
 
-    A process that made these folders may have died before it synced them. A folder above that this user
-    may not open was made by another program, and is left to it. Raises OSError.
+    A process that created these folders may have died before it synced them. A folder above that this user
+    may not open was created by another program, and is skipped. Raises OSError.
     """
     sync_dir(path)
     for parent in list(path.absolute().parents)[:levels]:
@@ -111,8 +111,8 @@ def sync_dirs(path: Path, levels: int) -> None:
 
 
 def fsync(path: Path, fd: int, start: int) -> None:
-    """Make the open file at `path` durable. If that fails, its bytes from `start` on are written again, so
-    that the next fsync of any process covers them. Raises OSError.
+    """Make the open file at `path` durable. If that fails, write its bytes from `start` on again, so that
+    the next fsync of any process covers them. Raises OSError.
     """
     try:
         os.fsync(fd)
@@ -123,11 +123,11 @@ def fsync(path: Path, fd: int, start: int) -> None:
 
 
 def rewrite(path: Path, fd: int, start: int, end: int) -> None:
-    """Write the bytes `start` to `end` of the open file `fd` again where they are, so that the next fsync
-    covers them.
+    """Write the bytes `start` to `end` of the open file `fd` again, unchanged, so that the next fsync covers
+    them.
 
-    After a failed fsync the kernel may count a page as clean that never reached the disk; then only a new
-    write makes the next fsync mean something. `path` names the file. Raises OSError.
+    After a failed fsync the kernel may mark pages as clean that never reached the disk; only a new write
+    makes them dirty again. `path` is the path of the file. Raises OSError.
     """
     with opened(path, os.O_RDWR) as other:
         if os.path.samestat(os.fstat(other), os.fstat(fd)):
@@ -136,7 +136,7 @@ def rewrite(path: Path, fd: int, start: int, end: int) -> None:
 
 
 def make_dirs(path: Path) -> None:
-    """Make a folder and those above it where missing, each durable before the next."""
+    """Create a folder and missing folders above it, each durable before the next. Raises OSError."""
     if path.is_dir():
         return
     make_dirs(path.parent)
@@ -146,7 +146,7 @@ def make_dirs(path: Path) -> None:
         if not path.is_dir():
             raise
     else:
-        # Not by its name, behind which there could be another folder by now.
+        # Use a file descriptor, not the path: the path may lead to another folder by now.
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             _give_to_owner_of(path.parent, fd)
@@ -156,24 +156,26 @@ def make_dirs(path: Path) -> None:
 
 
 def write_whole(fd: int, data: bytes) -> None:
-    """Write `data` with one call. Raises OSError where not every byte was taken.
+    """Write `data` with one call. Raises OSError if not every byte was written.
 
-    A second call for the rest could land behind another writer's row.
+    A second call for the rest could write it after another writer's row.
     """
     if os.write(fd, data) != len(data):
         raise OSError(None, f"only a part of {len(data)} bytes could be written: is the disk full?")
 
 
 def append_whole(path: Path, fd: int, seal: bytes, lines: bytes) -> None:
-    """Append a seal and lines with one call to the open file at `path`. Raises OSError if not every byte was
-    taken, and then blanks the part of the lines that was, so that none of them counts.
+    """Append a seal and lines with one call to the open file at `path`.
+
+    If not every byte was written, blanks the written part of the lines, so that none of them counts, and
+    raises OSError.
     """
     written = os.write(fd, seal + lines)
     if written == len(seal + lines):
         return
     part = lines[: max(0, written - len(seal))]
     begin = os.lseek(fd, 0, os.SEEK_CUR) - len(part)
-    # What cannot be blanked is left as a crash would leave it.
+    # If it cannot be blanked, the file is as after a crash, which readers can handle.
     with suppress(OSError), opened(path, os.O_RDWR) as other:
         if (
             part
@@ -186,11 +188,11 @@ def append_whole(path: Path, fd: int, seal: bytes, lines: bytes) -> None:
 
 
 def replace(path: Path, data: bytes, suffix: str = ".new") -> None:
-    """Replace `path` by `data`, durably and at once: a crash leaves the old bytes or the new.
+    """Replace the bytes of `path` by `data`, durably and atomically: a crash leaves the old or the new bytes.
 
-    Keeps mode and owner, and where `path` is a symlink replaces what it points to. The temporary
-    file stands beside the target under one fixed name, so that a crash never leaves more than
-    one; the caller holds the lock that makes this safe, or names a `suffix` that nobody else does.
+    Keeps mode and owner; if `path` is a symlink, replaces its target. The temporary file has one fixed
+    name next to the target, so that crashes never leave more than one. The caller must hold a lock, or
+    use a `suffix` that no other process uses. Raises OSError.
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}{suffix}")
@@ -208,11 +210,13 @@ def replace(path: Path, data: bytes, suffix: str = ".new") -> None:
 
 
 def _give_to_owner_of(folder: Path, fd: int) -> None:
-    """Give what root made to the owner of its folder, lest root's `show` lock the agent's user out."""
+    """Give a file that root created to the owner of its folder, so that a command run by root does not lock
+    the agent's user out.
+    """
     if os.geteuid() == 0 and os.fstat(fd).st_uid == 0:
         owner = os.stat(folder)
         if owner.st_uid != 0:
-            # Refused where the file system does not know that owner.
+            # Fails if the file system does not support that owner.
             with suppress(OSError):
                 os.fchown(fd, owner.st_uid, owner.st_gid)
 
@@ -238,4 +242,4 @@ def _not_regular(path: Path, mode: int) -> NotRegular:
         stat.S_IFLNK: "a symlink",
     }
     kind = kinds.get(stat.S_IFMT(mode), "not a file")
-    return NotRegular(None, f"{kind} stands where a regular file should be", str(path))
+    return NotRegular(None, f"{kind}, not a regular file", str(path))

@@ -1,4 +1,4 @@
-"""Where the files of an agent's personas are."""
+"""The paths of an agent's files, and the ids of its personas."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ LOCK = "spend.lock"
 
 
 class Home(NamedTuple):
-    """The files of one agent: persona files, and below `root` one folder of spending a persona.
+    """The files of one agent: persona files, and below `root` one folder per persona with its spending.
 
-    hal0 may keep persona files in `personas_dir`; the ledgers are always below `root`.
+    Persona files are in `personas_dir` if it is set; the ledgers are always below `root`.
     """
 
     root: Path
@@ -36,8 +36,8 @@ class Home(NamedTuple):
     @property
     def personas(self) -> Path:
         """The folder of the persona files and of `active.txt`."""
-        beside_ledgers = self.agent_dir / "personas"
-        return self.personas_dir or beside_ledgers
+        default = self.agent_dir / "personas"
+        return self.personas_dir or default
 
     @property
     def active_file(self) -> Path:
@@ -49,9 +49,9 @@ class Home(NamedTuple):
         return self.personas / f"{checked_id('persona', persona)}.toml"
 
     def edit_lock(self, persona: str) -> Path:
-        """What is held by whoever edits a persona file. Raises InvalidId.
+        """The lock file for edits of a persona file. Raises InvalidId.
 
-        Agents may share a folder of persona files, but never one of spending.
+        It is next to the persona file if `personas_dir` is set, because agents may share that folder.
         """
         if self.personas_dir is None:
             return self.spend_dir(persona) / LOCK
@@ -62,17 +62,19 @@ class Home(NamedTuple):
         return self.agent_dir / "personas" / checked_id("persona", persona)
 
     def require_agent(self) -> None:
-        """Raise AgentUnknown where the folder of the ledgers does not exist.
+        """Raise AgentUnknown if `personas_dir` is set and the folder of the ledgers does not exist.
 
-        With `personas_dir`, a misspelt agent or a root that is not mounted still has its persona files, and
-        ledgers that are missing would read as nothing spent. Without it, the persona files are missing too.
+        With `personas_dir`, persona files are found even if the agent is misspelt or the root is not mounted,
+        and missing ledgers would count as nothing spent. Without it, the persona files are missing, too.
         """
         if self.personas_dir is not None and not _is_folder(self.agent_dir / "personas"):
             raise self._agent_unknown()
 
     def persona_ids(self) -> tuple[str, ...]:
-        """The ids of all personas, sorted. Raises AgentUnknown where there is no folder of them or of
-        their ledgers, PermissionRefused.
+        """Return the ids of all personas, sorted.
+
+        Raises AgentUnknown if the folder of the persona files or of the ledgers does not exist;
+        PermissionRefused.
         """
         self.require_agent()
         try:
@@ -83,16 +85,16 @@ class Home(NamedTuple):
             raise from_os_error(error) from error
 
     def not_found(self, persona: str) -> AgentUnknown | PersonaNotFound:
-        """The error for a persona that has no file: names the nearest one that has."""
+        """Return the error for a persona without a file; it suggests the most similar existing id."""
         try:
-            # A link to nowhere is listed and is no persona; nobody meant the name that they typed.
+            # Never suggest the same name: a dangling symlink is listed but is not a persona.
             known = [name for name in self.persona_ids() if name != persona]
         except AgentUnknown as error:
             return error
         import difflib
 
         close = difflib.get_close_matches(persona, known, n=1, cutoff=0.5)
-        advice = f"did you mean {close[0]!r}?" if close else f"to make it: hal0-budget init {persona}"
+        advice = f"did you mean {close[0]!r}?" if close else f"to create it: hal0-budget init {persona}"
         return PersonaNotFound(
             f"agent {self.agent!r} has no persona {persona!r} ({self.persona_file(persona)}); {advice}",
             persona=persona,
@@ -100,7 +102,7 @@ class Home(NamedTuple):
         )
 
     def _ids(self) -> tuple[str, ...]:
-        """The ids that have a persona file, sorted. Raises OSError."""
+        """Return the ids that have a persona file, sorted. Raises OSError."""
         names = os.listdir(self.personas)
         stems = (name.removesuffix(".toml") for name in names if name.endswith(".toml"))
         return tuple(sorted(stem for stem in stems if is_id(stem)))
@@ -112,17 +114,19 @@ class Home(NamedTuple):
         nearest = None if missing == self.root else self._nearest_agent()
         command = self._init_command()
         if missing == self.root:
-            advice = f"mount it, or name another with --root or HAL0_BUDGET_ROOT; to make it: {command}"
+            advice = f"mount it, or name another with --root or HAL0_BUDGET_ROOT; to create it: {command}"
         elif nearest is not None:
-            advice = f"did you mean agent {nearest!r} (--agent or HAL0_AGENT)? to make this one: {command}"
+            advice = f"did you mean agent {nearest!r} (--agent or HAL0_AGENT)? to create this one: {command}"
         else:
-            advice = f"to make it: {command}"
+            advice = f"to create it: {command}"
         return AgentUnknown(
             f"no agent {self.agent!r}: {missing} {state}; {advice}", agent=self.agent, nearest=nearest
         )
 
     def _init_command(self) -> str:
-        """What makes the agent's folders, and no persona file where there is one."""
+        """Return the command that creates the agent's folders; it names an existing persona, if any, so that
+        `init` creates no new one.
+        """
         command = f"hal0-budget --root {self.root} --agent {self.agent}"
         if self.personas_dir is None:
             return f"{command} init"
@@ -132,7 +136,7 @@ class Home(NamedTuple):
         return " ".join((command, "--personas-dir", str(self.personas_dir), "init", *known))
 
     def _nearest_agent(self) -> str | None:
-        """The agent below the root whose id is most like the one that is missing."""
+        """Return the agent below the root with the most similar id; None if there is none."""
         try:
             names = os.listdir(self.root)
         except OSError:
@@ -145,7 +149,7 @@ class Home(NamedTuple):
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether a folder, or a link to one, stands at a path. Raises PermissionRefused, WriteFailed."""
+    """Return whether a path is a folder, or a symlink to one. Raises PermissionRefused, WriteFailed."""
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except OSError as error:

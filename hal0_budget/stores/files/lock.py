@@ -1,7 +1,7 @@
 """The lock of one persona: every writer holds it; readers never need it.
 
-The lock file has a second name, a hard link beside it. A lock file that is removed while a process holds it
-is found again under the second name, so that nobody else gets in.
+The lock file has a second name, a hard link next to it. If the lock file is removed while a process holds
+it, other processes find it under the second name, so that none of them gets the lock as well.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _USUAL = 0.5
 
 
 class Lock:
-    """The lock file at `path`, made where missing, and so is its folder.
+    """The lock file at `path`; it and its folder are created if missing.
 
-    The kernel frees it when its holder ends, however it ends, so none is ever stale.
+    The kernel releases the lock when its holder ends, however it ends, so a lock is never stale.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # A hidden lock is in a folder of another program, which is spared a second file.
+        # A hidden lock file is in a folder of another program; no second file is created there.
         self.second_name = path if path.name.startswith(".") else path.with_name(f".{path.name}.link")
-        # Seconds, the last time that it was not free.
+        # Seconds of the last wait for the lock.
         self._waited = 0.0
-        # Device and inode of the file that is held.
+        # Device and inode of the locked file.
         self._held = (0, 0)
         # The held file, open for reading and appending, and the thread that holds it.
         self._holder: tuple[int, int] | None = None
@@ -53,7 +53,7 @@ class Lock:
 
     @contextmanager
     def held(self, timeout: float) -> Iterator[None]:
-        """Hold the lock; wait `timeout` seconds for it at most. Raises LockTimeout, OSError."""
+        """Hold the lock; wait at most `timeout` seconds for it. Raises LockTimeout, OSError."""
         deadline = time.monotonic() + timeout
         while True:
             with self._opened() as fd:
@@ -64,7 +64,7 @@ class Lock:
                         yield
                     finally:
                         self._holder = None
-                        # Closing is not enough if a process was forked since: it has a copy of the file.
+                        # Closing the file is not enough if the process has forked: the child has a copy.
                         fcntl.flock(fd, fcntl.LOCK_UN)
                     return
 
@@ -76,15 +76,15 @@ class Lock:
     def _opened(self) -> opened:
         if _file_at(self.path) is None:
             make_dirs(self.path.parent)
-            # It may have been removed while it is held: the second name leads to the same file.
+            # It may have been removed while another process holds it: link it again from the second name.
             with suppress(OSError):
                 os.link(self.second_name, self.path, follow_symlinks=False)
         return opened(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
 
     def _is_the_one(self, fd: int) -> bool:
-        """Whether the locked file is the one that every other process locks; gives it its second name.
+        """Return whether the locked file is the one that all other processes lock; creates its second name.
 
-        If the two names lead to different files, the second name counts: the other one was put there later.
+        If the two names lead to different files, the second name counts: the other file is newer.
         """
         status = os.fstat(fd)
         self._held = status.st_dev, status.st_ino
@@ -92,14 +92,14 @@ class Lock:
             return False
         if _file_at(self.second_name) == self._held:
             return True
-        # Refused if the name is taken, or by a file system without hard links.
+        # Fails if the name exists, or if the file system has no hard links.
         with suppress(OSError):
             os.link(self.path, self.second_name, follow_symlinks=False)
         return _file_at(self.second_name) == self._held or not self._is_restored()
 
     def _is_restored(self) -> bool:
-        """Replace the lock file by the file of the second name; False if that is not possible, because
-        there is no usable file of that name: then there is one name only.
+        """Replace the lock file by the file with the second name. Returns False if no usable file has that
+        name; then the lock file has one name only.
         """
         temporary = self.path.with_name(f".{self.path.name}.new")
         try:
@@ -112,16 +112,16 @@ class Lock:
             return os.path.lexists(self.second_name)
         except OSError:
             return False
-        # A rename between two names of one file leaves both.
+        # Renaming one name of a file to another name of the same file leaves both.
         temporary.unlink(missing_ok=True)
         return True
 
     def _wait_for(self, fd: int, deadline: float, timeout: float) -> None:
         begin = now = time.monotonic()
         turn = max(_LONGEST, _SHARE * min(self._waited, _USUAL))
-        while not _taken(fd):
+        while not _try_lock(fd):
             left = deadline - now
-            if not left > 0:  # nor for a timeout of nan
+            if not left > 0:  # also if the timeout is nan
                 raise LockTimeout(
                     f"{self.path}: another process held the lock for {timeout:g} s; try again, "
                     "or wait longer with --lock-timeout"
@@ -134,13 +134,13 @@ class Lock:
 
 
 def _pause(waited: float, turn: float) -> float:
-    """Seconds to the next try of a process that has waited `waited` seconds and expects to wait `turn`."""
+    """Return the seconds until the next try, after `waited` seconds of an expected wait of `turn` seconds."""
     if waited < turn:
         return max(_SHORTEST, min(waited, _LONGEST))
     return max(_NEXT, _NEXT * waited / _USUAL, _LONGEST * (turn / waited) ** _STEEPNESS)
 
 
-def _taken(fd: int) -> bool:
+def _try_lock(fd: int) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -149,7 +149,7 @@ def _taken(fd: int) -> bool:
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:
-    """Device and inode of the file that `path` names; None if there is none."""
+    """Return device and inode of the file at `path`; None if there is none."""
     try:
         status = os.lstat(path)
     except OSError:

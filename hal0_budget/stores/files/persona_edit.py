@@ -1,7 +1,7 @@
-"""Edits of the budget table in a persona file: the keys that are named change, and not one byte around them.
+"""Edits the budget table in a persona file: changes the named keys, and no other byte of the file.
 
-The text is cut at the places of those keys and put together again; what comes out is parsed and
-compared with the original. Where anything but the named keys would differ, nothing is written.
+The new text is parsed and compared with the original. If anything except the named keys differs, nothing is
+written.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from hal0_budget.stores.files.durable import identity_of, replace, sync
 from hal0_budget.stores.files.persona_file import MAX_BYTES, PersonaFile, parse_document
 from hal0_budget.stores.files.table_edit import with_keys
 
-# Characters of lines to write by hand; a person would not write more.
+# Longest text that a message asks a person to write by hand, in characters.
 _LONGEST_ADVICE = 2000
 
 
 def edited(persona: PersonaFile, changes: Changes) -> str:
-    """The text of the persona file with the keys of its budget table changed; None removes one.
+    """Return the text of the persona file with keys of its budget table changed; None removes a key.
 
-    Raises PersonaUneditable that names the lines to change by hand.
+    Raises PersonaUneditable, which says how to change the file by hand.
     """
     needed = {
         key: value
@@ -41,25 +41,25 @@ def edited(persona: PersonaFile, changes: Changes) -> str:
 
 
 def write(persona: PersonaFile, text: str) -> None:
-    """Replace the persona file by `text`, unless another program has rewritten it since.
+    """Replace the persona file by `text`, unless another program has rewritten it since it was read.
 
-    What it holds already is only made durable. The caller holds the persona's lock. Raises
+    If the file has this text already, it is only synced. The caller holds the persona's lock. Raises
     PersonaChanged, OSError.
     """
     if text == persona.text:
-        # Whoever wrote it may have failed to sync it.
+        # The process that wrote it may have failed to sync it.
         sync(persona.path)
         return
     if identity_of(os.stat(persona.path)) != persona.identity:
         raise PersonaChanged(
-            f"{persona.path}: another program rewrote it while it was edited; try again",
+            f"{persona.path}: another program changed it during the edit; try again",
             path=str(persona.path),
         )
     replace(persona.path, text.encode())
 
 
 def toml_value(value: Decimal | bool) -> str:
-    """A value as TOML writes it: `true`, `5.0`, `0.25`."""
+    """Return a value as TOML source text: `true`, `5.0`, `0.25`."""
     if isinstance(value, bool):
         return "true" if value else "false"
     text = plain(value)
@@ -67,27 +67,27 @@ def toml_value(value: Decimal | bool) -> str:
 
 
 def _verify(persona: PersonaFile, text: str, changes: Changes) -> None:
-    """Raise PersonaUneditable unless `text` is the persona file with those keys changed and nothing else."""
+    """Raise PersonaUneditable unless `text` differs from the persona file in these keys only."""
     why = _difference(persona.document, text, changes)
     if why is not None:
         raise PersonaUneditable(
             f"{persona.path}: the budget cannot be edited safely here ({why}); nothing was written. "
-            f"By hand, {_wanted(changes)}",
+            f"Edit it by hand: {_wanted(changes)}",
             path=str(persona.path),
         )
     too_long = len(text.encode()) - MAX_BYTES
     if too_long > 0:
         advice, details = _by_hand(persona.text, text, changes)
         raise PersonaUneditable(
-            f"{persona.path}: it would be {too_long} bytes longer than the {MAX_BYTES} bytes that a persona "
-            f"file may have; nothing was written. By hand, {advice}; and shorten the rest of the file",
+            f"{persona.path}: the new file would be {too_long} bytes longer than the limit of {MAX_BYTES} "
+            f"bytes; nothing was written. Edit it by hand: {advice}; and shorten the rest of the file",
             path=str(persona.path),
             **details,
         )
 
 
 def _difference(document: Mapping[str, Any], text: str, changes: Changes) -> str | None:
-    """What of an edited persona file is not as it should be."""
+    """Return what is wrong with an edited persona file; None if it is right."""
     try:
         after = parse_document(text)
     except ValueError as error:
@@ -101,7 +101,7 @@ def _difference(document: Mapping[str, Any], text: str, changes: Changes) -> str
         return "another key of the budget would change"
     for key, value in changes.items():
         if not (key not in new if value is None else _same(new.get(key), value)):
-            return f"{key} would not become what was asked for"
+            return f"{key} would not get the requested value"
     return None
 
 
@@ -111,8 +111,8 @@ def _without_budget(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changed_lines(before: str, after: str) -> tuple[int, int, list[str]]:
-    """The first line, counted from 1, in which two texts differ, how many lines the first text has to lose
-    from there on, and the lines that stand there in the second.
+    """Compare two texts. Returns the number, from 1, of the first line that differs, how many lines of the
+    first text are replaced from there on, and the lines that replace them.
     """
     old, new = before.split("\n"), after.split("\n")
     start = _equal_lines(old, new)
@@ -121,14 +121,14 @@ def _changed_lines(before: str, after: str) -> tuple[int, int, list[str]]:
 
 
 def _equal_lines(left: list[str], right: list[str]) -> int:
-    """How many lines are equal from the beginning on."""
+    """Return how many lines are equal from the beginning."""
     pairs = enumerate(zip(left, right, strict=False))
     return next((number for number, (one, other) in pairs if one != other), min(len(left), len(right)))
 
 
 def _by_hand(before: str, after: str, changes: Changes) -> tuple[str, dict[str, Any]]:
-    """What to do by hand to make one text of the other, as text and as details of an error: the first line
-    that differs, how many lines go, and the lines that come.
+    """Return how to change one text into the other by hand, as a sentence and as details for JSON: the first
+    line that differs, how many lines are removed, and the lines that are added.
     """
     first, removed, lines = _changed_lines(before, after)
     if sum(map(len, lines)) > _LONGEST_ADVICE:
@@ -137,11 +137,11 @@ def _by_hand(before: str, after: str, changes: Changes) -> tuple[str, dict[str, 
     what = "the line" if removed == 1 else f"{removed} lines"
     if not removed:
         at = "at the end" if first > before.count("\n") + 1 else f"before line {first}"
-        advice = f"write {at}: {' | '.join(lines)}"
+        advice = f"insert {at}: {' | '.join(lines)}"
     elif lines:
-        advice = f"from line {first} on, write in place of {what}: {' | '.join(lines)}"
+        advice = f"at line {first}, replace {what} with: {' | '.join(lines)}"
     else:
-        advice = f"from line {first} on, remove {what}"
+        advice = f"at line {first}, remove {what}"
     return advice, {"line": first, "removed": removed, "lines": lines}
 
 
@@ -149,7 +149,7 @@ def _wanted(changes: Changes) -> str:
     keys = (
         f"no {key}" if value is None else f"{key} = {toml_value(value)}" for key, value in changes.items()
     )
-    return f"see that the table persona.budget has {', '.join(keys)}"
+    return f"the table persona.budget must have {', '.join(keys)}"
 
 
 def _same(found: object, wanted: Decimal | bool) -> bool:

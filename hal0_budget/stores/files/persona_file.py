@@ -1,4 +1,4 @@
-"""The persona file: read by everybody, owned by other programs; one table in it is ours."""
+"""Reads persona files. Other programs own these files; only the budget table belongs to this program."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from hal0_budget.model.budget import Budget, BudgetValueError, may_hold_lookalik
 from hal0_budget.stores.files.durable import NotRegular, identity_of, opened
 from hal0_budget.stores.files.layout import Home
 
-# Longer than any persona that a person or hal0 writes.
+# Longer than any persona file that a person or hal0 writes.
 MAX_BYTES = 1024 * 1024
 
-# File systems tell times apart by a few milliseconds only.
+# Two writes within some milliseconds may get the same time of change; this is a safe upper bound.
 _CLOCK_TICK_NS = 100_000_000
 
-# As much of a wrong id as is quoted.
+# Longest quoted part of a wrong id, in characters.
 _SHOWN = 64
 
 
 class PersonaFile(NamedTuple):
-    """A persona file as it was read: its exact text, the document, and which file it was.
+    """A persona file as it was read: its exact text, the parsed document, and the identity of the file.
 
-    `warnings` has a sentence for each cap that is misspelt, or stands in a table that is not the budget.
-    `is_settled` says that a later write will show in its identity.
+    `warnings` has a sentence for each cap that is misspelt or in the wrong table. `is_settled` means that its
+    time of change is old enough, so that any later write changes the identity.
     """
 
     path: Path
@@ -44,14 +44,14 @@ class PersonaFile(NamedTuple):
 
     @property
     def table(self) -> Mapping[str, Any]:
-        """The budget table; empty where there is none."""
+        """The budget table; empty if there is none."""
         table: Mapping[str, Any] = self.document["persona"].get("budget", {})
         return table
 
     def budget(self, changes: Mapping[str, object] = MappingProxyType({})) -> Budget:
-        """The budget, or what it would be with keys of its table changed; None removes one.
+        """Return the budget, with some keys of its table changed if given; None removes a key.
 
-        Raises PersonaMalformed that names the file and the key.
+        Raises PersonaMalformed, which names the file and the key.
         """
         table = {**self.table, **changes} if changes else self.table
         try:
@@ -62,27 +62,27 @@ class PersonaFile(NamedTuple):
             ) from None
 
     def with_text(self, text: str) -> PersonaFile:
-        """This file as it is once `text` has replaced it."""
+        """Return this file as it will be after `text` has replaced its text."""
         document = parse_document(text)
         return self._replace(text=text, document=document, warnings=_warnings(self.path, document))
 
 
 def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> PersonaFile:
-    """Read and parse a persona file; `known` is what it was before, and is not parsed again.
+    """Read and parse a persona file. Returns `known`, an earlier result, if the file has not changed.
 
-    Raises InvalidId, AgentUnknown, PersonaNotFound; PersonaMalformed where it is not UTF-8 TOML
-    of at most 1 MiB with a `[persona]` table of the same id; OSError.
+    Raises InvalidId, AgentUnknown, PersonaNotFound; PersonaMalformed if the file is not UTF-8 TOML of
+    at most 1 MiB with a `[persona]` table of the same id; OSError.
     """
     path = home.persona_file(persona) if known is None else known.path
     home.require_agent()
     try:
         if known is not None and known.is_settled and identity_of(os.stat(path)) == known.identity:
             return known
-        # Operators link persona files from elsewhere; what the link names must still be a file.
+        # A persona file may be a symlink to another folder; its target must be a regular file.
         with opened(Path(os.path.realpath(path)) if os.path.islink(path) else path, os.O_RDONLY) as fd:
             identity = identity_of(os.fstat(fd))
             is_settled = time.time_ns() - identity[3] > _CLOCK_TICK_NS
-            # Not by its size, which may have grown: the beginning of a file has fewer caps.
+            # Do not limit the read to fstat's size: the file may have grown; a short read would miss caps.
             data = os.read(fd, MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise home.not_found(persona) from None
@@ -93,7 +93,7 @@ def read_persona(home: Home, persona: str, known: PersonaFile | None = None) -> 
 
 
 def parse_persona(path: Path, data: bytes, persona: str) -> tuple[str, dict[str, Any]]:
-    """The text and the document of a persona file's bytes. Raises PersonaMalformed as `read_persona` does."""
+    """Parse the bytes of a persona file into text and document. Raises PersonaMalformed."""
     if len(data) > MAX_BYTES:
         raise PersonaMalformed(f"{path}: longer than {MAX_BYTES} bytes", path=str(path))
     try:
@@ -104,10 +104,10 @@ def parse_persona(path: Path, data: bytes, persona: str) -> tuple[str, dict[str,
 
 
 def parse_document(text: str) -> dict[str, Any]:
-    """The TOML document, its floats as exact Decimal. Raises ValueError with line, column or key.
+    """Parse TOML with floats as exact Decimal. Raises ValueError with line, column or key.
 
-    A byte-order mark at the beginning is skipped. A float beyond what Decimal holds, such as
-    `1e9999999999999999999`, is NaN.
+    Skips a byte-order mark at the beginning. A float outside the range of Decimal, such as
+    `1e9999999999999999999`, becomes NaN.
     """
     try:
         document = tomli.loads(text.removeprefix("\ufeff"), parse_float=_float)
@@ -117,14 +117,14 @@ def parse_document(text: str) -> dict[str, Any]:
     return document
 
 
-# Without a context of its own, Decimal raises what is no ValueError for an exponent of 20 digits.
+# With the default context, Decimal raises an error for an exponent of 20 digits that is not a ValueError.
 _float = functools.partial(Decimal, context=Context(traps=[]))
 
 
 def _refuse_huge_integers(value: object, key: str = "") -> None:
-    """Raise ValueError that names a key whose integer has more than TOML's 64 bits.
+    """Raise ValueError, which names the key, for an integer of more than TOML's 64 bits.
 
-    One of a million digits would take half a minute to compare, and cannot be printed.
+    Comparing an integer of a million digits would need half a minute, and it cannot be printed.
     """
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError(f"{key} is an integer of more than 64 bits")
@@ -148,7 +148,7 @@ def _parse(path: Path, text: str, persona: str) -> dict[str, Any]:
     if found != persona:
         shown = repr(found[:_SHOWN]) if isinstance(found, str) else "not a string"
         raise PersonaMalformed(
-            f"{path}: [persona].id is {shown}, but the file's name says {persona!r}",
+            f"{path}: [persona].id is {shown}, but the name of the file is for {persona!r}",
             path=str(path),
             key="persona.id",
         )
@@ -160,10 +160,10 @@ def _parse(path: Path, text: str, persona: str) -> dict[str, Any]:
 
 
 def _warnings(path: Path, document: Mapping[str, Any]) -> tuple[str, ...]:
-    """A sentence for each cap that caps nothing."""
+    """Return a sentence for each key or table that looks like a cap but has no effect."""
     if not may_hold_lookalikes(document):
         return ()
-    # Few files need it, and it would add to every start of the gate.
+    # Imported here, because few files need it and the import would slow down every check.
     from hal0_budget.model.lookalikes import warnings_of
 
     return tuple(f"{path}: {sentence}" for sentence in warnings_of(document))

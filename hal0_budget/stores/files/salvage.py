@@ -1,4 +1,4 @@
-"""What `init --repair` keeps of a budget: every cap that can be read, and a block for what cannot."""
+"""What `init --repair` keeps of a budget: every readable cap; an unreadable one blocks all paid calls."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Table = dict[str, Any]
 
 
 class Salvage(NamedTuple):
-    """The budget table for the new file, and a sentence for everything that could not be kept."""
+    """The budget table for the new file, and a sentence for each part that could not be kept."""
 
     table: Table
     losses: tuple[str, ...]
 
 
 def salvage(path: Path, data: bytes, persona: str) -> Salvage:
-    """The budget of a persona file's bytes: at least as strict as the old one in every window.
+    """Recover the budget from the bytes of a persona file: at least as strict as the old one in every window.
 
-    Where a cap cannot be read, or there may be caps that nobody can see, the new budget blocks every
+    If a cap is unreadable, or the file may have caps that cannot be found, the new budget blocks every
     paid call until a person sets the caps.
     """
     try:
@@ -36,7 +36,7 @@ def salvage(path: Path, data: bytes, persona: str) -> Salvage:
         tables, blocked = list(_tables_of(data)), [error.message]
     table, unreadable, dropped = _merged(tables)
     blocked += [f"{path}: [persona.budget].{why}" for why in unreadable]
-    losses = [*blocked, *(f"{path}: [persona.budget].{why}; it goes back to its default" for why in dropped)]
+    losses = [*blocked, *(f"{path}: [persona.budget].{why}; it is reset to its default" for why in dropped)]
     if blocked:
         table |= {CAP_KEYS["per_call"]: Decimal("0.0"), "hard_cap": True}
         losses.append(
@@ -47,12 +47,12 @@ def salvage(path: Path, data: bytes, persona: str) -> Salvage:
 
 
 def _without_budget(document: Mapping[str, Any]) -> dict[str, Any]:
-    """All that the new file will not have: the budget table goes over to it with its unknown keys."""
+    """Return the document without the budget table, which is copied to the new file with its unknown keys."""
     return {**document, "persona": {**document["persona"], "budget": {}}}
 
 
 def _tables_of(data: bytes) -> Iterator[Table]:
-    """The budget tables of a file that is no sound persona: none, one, or several where they are a list."""
+    """Yield the budget tables of a malformed persona file: none, one, or several in a list."""
     try:
         persona = parse_document(data.decode(errors="replace")).get("persona")
     except ValueError:
@@ -65,8 +65,8 @@ def _tables_of(data: bytes) -> Iterator[Table]:
 
 
 def _merged(tables: list[Table]) -> tuple[Table, list[str], list[str]]:
-    """The smallest of each cap that can be read, with the unknown keys of the first table; why which caps
-    cannot be read; and why which other settings cannot.
+    """Return the smallest readable value of each cap, with the unknown keys of the first table that has them;
+    a sentence for each unreadable cap; and one for each other unreadable setting.
     """
     merged: Table = {}
     unreadable: list[str] = []

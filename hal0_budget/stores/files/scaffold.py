@@ -1,4 +1,4 @@
-"""Setting an agent up: persona files with an empty budget, and which of them is active."""
+"""Creates the files of an agent: persona files with an empty budget, and `active.txt`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ DEFAULT_PERSONAS = ("hermes", "coder")
 
 
 class Created(NamedTuple):
-    """What `init` did with one file: `created`, `kept` or `repaired`; `saved_as` is where the old file of a
-    repaired one is, and `warnings` says what of its budget could not be kept.
+    """What `init` did with one file: `created`, `kept` or `repaired`. For a repaired file, `saved_as` is the
+    copy of the old file, and `warnings` says which parts of its budget could not be kept.
     """
 
     path: Path
@@ -40,30 +40,31 @@ def init(
     repair: bool = False,
     lock_timeout: float = DEFAULT_TIMEOUT,
 ) -> tuple[Created, ...]:
-    """Write a persona file with an empty budget for each id, and `active.txt` naming the first.
+    """Create a persona file with an empty budget for each id, and `active.txt` with the first id.
 
-    What exists is left. `repair` rewrites it and keeps the old file beside the new one. Caps that can be read
-    are carried over; where one cannot, the new budget blocks every paid call. Raises InvalidId,
-    PersonaMalformed where the old file is too long to be one, PersonaChanged, PermissionRefused, WriteFailed.
+    Existing files are not changed, unless `repair` is true: then they are rewritten, and each old file is
+    saved next to the new one. Readable caps are kept; if one is unreadable, the new budget blocks every
+    paid call. Raises InvalidId, PersonaMalformed if an old file is too long, PersonaChanged, LockTimeout,
+    PermissionRefused, WriteFailed.
     """
     for persona in personas:
         home.persona_file(persona)
     try:
         make_dirs(home.personas)
         make_dirs(home.agent_dir / "personas")
-        # An earlier command may have made them, and died before it synced them.
+        # An earlier command may have created them, and died before it synced them.
         sync_dirs(home.personas, FOLDERS_ABOVE - 1)
         done = []
         for persona in personas:
             with Lock(home.edit_lock(persona)).held(lock_timeout):
-                done.append(_set_up(home.persona_file(persona), persona, repair=repair))
-        done.append(_activate(home.active_file, personas[0], repair=repair))
+                done.append(_create_persona(home.persona_file(persona), persona, repair=repair))
+        done.append(_create_active(home.active_file, personas[0], repair=repair))
         return tuple(done)
     except OSError as error:
         raise from_os_error(error) from error
 
 
-def _set_up(path: Path, persona: str, *, repair: bool) -> Created:
+def _create_persona(path: Path, persona: str, *, repair: bool) -> Created:
     if not os.path.lexists(path):
         replace(path, _body(path, persona, {"hard_cap": True}))
         return Created(path, "created")
@@ -75,7 +76,7 @@ def _set_up(path: Path, persona: str, *, repair: bool) -> Created:
     return Created(path, "repaired", saved, kept.losses)
 
 
-def _activate(path: Path, persona: str, *, repair: bool) -> Created:
+def _create_active(path: Path, persona: str, *, repair: bool) -> Created:
     body = f"{persona}\n".encode()
     if not os.path.lexists(path):
         replace(path, body)
@@ -86,7 +87,7 @@ def _activate(path: Path, persona: str, *, repair: bool) -> Created:
 
 
 class _Old(NamedTuple):
-    """A file that is about to be rewritten, as it was read."""
+    """A file before it is rewritten: its bytes and identity."""
 
     path: Path
     data: bytes
@@ -94,7 +95,7 @@ class _Old(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> _Old:
-        """Read a file whole. What is linked from elsewhere is read there; a FIFO is never waited for."""
+        """Read a file. Follows a symlink; never waits for a FIFO. Raises PersonaMalformed, OSError."""
         with opened(Path(os.path.realpath(path)), os.O_RDONLY) as fd:
             identity = identity_of(os.fstat(fd))
             data = os.read(fd, MAX_BYTES + 1)
@@ -105,19 +106,19 @@ class _Old(NamedTuple):
         return cls(path, data, identity)
 
     def replace(self, body: bytes) -> Path:
-        """Save the old bytes beside the file, then replace it; where they are saved."""
+        """Save the old bytes next to the file, then replace it; return the path of the saved bytes."""
         saved = next(name for name in _backups(self.path) if not os.path.lexists(name) or self._is_in(name))
         replace(saved, self.data)
         if identity_of(os.stat(self.path)) != self.identity:
             raise PersonaChanged(
-                f"{self.path}: another program rewrote it while it was repaired; try again",
+                f"{self.path}: another program changed it during the repair; try again",
                 path=str(self.path),
             )
         replace(self.path, body)
         return saved
 
     def _is_in(self, saved: Path) -> bool:
-        """Whether a backup holds these bytes already: a repair that was killed leaves one."""
+        """Return whether a backup has these bytes already: a repair that was killed leaves one."""
         if saved.is_symlink() or not saved.is_file():
             return False
         with opened(saved, os.O_RDONLY) as fd:
@@ -125,13 +126,13 @@ class _Old(NamedTuple):
 
 
 def _backups(path: Path) -> Iterator[Path]:
-    """`FILE.bak`, `FILE.bak.2`, `FILE.bak.3` ...: none is ever overwritten."""
+    """Yield `FILE.bak`, `FILE.bak.2`, `FILE.bak.3` ...: a backup is never overwritten."""
     yield path.with_name(f"{path.name}.bak")
     yield from (path.with_name(f"{path.name}.bak.{number}") for number in count(2))
 
 
 def _body(path: Path, persona: str, budget: Mapping[str, Any]) -> bytes:
-    """A persona file, read again before it is used: the budget must come out as it went in."""
+    """Return the bytes of a persona file, after a check that parsing them gives the same budget."""
     text = tomli_w.dumps(_new_persona(persona, budget))
     written = parse_document(text)["persona"]["budget"]
     if Budget.from_table(written) != Budget.from_table(budget):
@@ -140,7 +141,7 @@ def _body(path: Path, persona: str, budget: Mapping[str, Any]) -> bytes:
 
 
 def _new_persona(persona: str, budget: Mapping[str, Any]) -> dict[str, Any]:
-    """A persona as hal0 writes it; the order of the tables is hal0's."""
+    """Return a persona with the tables that hal0 writes, in the same order."""
     return {
         "persona": {
             "id": persona,

@@ -1,7 +1,7 @@
-"""Changes keys of one table in the text of a TOML document, whatever the layout of that table.
+"""Changes keys of one table in the text of a TOML document, in every layout that TOML allows.
 
-The table may be one with a header, an inline one, made of dotted keys, or a mixture; keys may be
-quoted. New keys are written as those beside them are.
+The table may have a header, be inline, be made of dotted keys, or be a mixture of these; keys may be
+quoted. New keys are written in the layout of the existing keys.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from hal0_budget.stores.files.toml_text import (
     outline_of,
 )
 
-# What may stand behind a member of an inline table that has its line to itself.
+# What may follow a member of an inline table if the member is alone on its line.
 _REST_OF_LINE = re.compile(r"[ \t]*+(,?)[ \t]*+(?:#[^\n]*+|)\r?\n")
 
 
 class Splice(NamedTuple):
-    """A piece of a text, and what is to stand there."""
+    """A range of a text, and its replacement."""
 
     start: int
     end: int
@@ -34,8 +34,8 @@ class Splice(NamedTuple):
 
 
 def with_keys(text: str, table: Path, values: Mapping[str, str | None]) -> str:
-    """A valid TOML document whose table at `table`, of two parts, has keys with these values, as TOML
-    writes them; None removes a key. No other byte changes.
+    """Return the document `text` with keys of one table set to values, which are TOML source text; None
+    removes a key. `table` is a path of two parts. No other byte changes. `text` must be valid TOML.
     """
     edit = _Edit(text, table)
     splices: list[Splice] = []
@@ -58,7 +58,7 @@ def with_keys(text: str, table: Path, values: Mapping[str, str | None]) -> str:
 
 
 class _Edit:
-    """A document and the table in it that changes."""
+    """A document, and the table in it to change."""
 
     def __init__(self, text: str, table: Path) -> None:
         self.text = text
@@ -66,29 +66,29 @@ class _Edit:
         self.outline: Outline = outline_of(text)
         self.newline = "\r\n" if text.partition("\n")[0].endswith("\r") else "\n"
         depth = len(table)
-        # Those whose path leads into the table, in the order of the text.
+        # The pairs whose path leads into the table, in the order of the text.
         inner = [pair for pair in self.outline.pairs if pair.path[:depth] == table and len(pair.path) > depth]
         self.pairs = sorted(inner, key=lambda pair: pair.start)
         self.inlines = {inline.start - 1: inline for inline in self.outline.inlines}
 
     def pair_of(self, key: str) -> Pair | None:
-        """The pair that gives the table's key its value as a whole."""
+        """Return the pair that sets the key of the table directly; None if there is none."""
         path = (*self.table, key)
         return next((pair for pair in self.pairs if pair.path == path), None)
 
     def sections_of(self, key: str) -> list[int]:
-        """The numbers of the headers that make a table of the key, or one within it."""
+        """Return the indexes of the headers that define the key as a table, or a table inside it."""
         path = (*self.table, key)
         headers = self.outline.headers
         return [number for number, header in enumerate(headers) if header.path[: len(path)] == path]
 
     def dotted_within(self, key: str, sections: Sequence[int]) -> list[Pair]:
-        """The pairs with a dotted key that leads through the table's key."""
+        """Return the pairs whose dotted key leads through the key of the table."""
         path, below = (*self.table, key), set(sections)
         return [p for p in self.pairs if p.path[: len(path)] == path and p.header not in below]
 
     def without_sections(self, numbers: Sequence[int]) -> list[Splice]:
-        """Remove headers, each with all lines below it that set a key."""
+        """Return splices that remove headers, each with all pairs below it."""
         ends = {number: self.outline.headers[number].end for number in numbers}
         for pair in self.outline.pairs:
             if pair.header in ends:
@@ -99,7 +99,7 @@ class _Edit:
         ]
 
     def without(self, removed: set[Pair]) -> Iterator[Splice]:
-        """Remove pairs: each line with its comment, and of an inline table a member with its comma."""
+        """Yield splices that remove pairs: lines with their comments, inline members with their commas."""
         for pair in removed:
             if pair.inline < 0:
                 yield Splice(line_start(self.text, pair.start), line_end(self.text, pair.end), "")
@@ -107,12 +107,12 @@ class _Edit:
             yield from self.without_members(self.members_of(self.inlines[at]), removed)
 
     def members_of(self, inline: Inline) -> list[Pair]:
-        """The pairs that stand in an inline table directly, in order."""
+        """Return the direct members of an inline table, in order."""
         members = [pair for pair in self.outline.pairs if pair.inline == inline.start - 1]
         return sorted(members, key=lambda pair: pair.start)
 
     def without_members(self, members: list[Pair], removed: set[Pair]) -> Iterator[Splice]:
-        """Remove each with the comma behind it; those at the end with the comma before them."""
+        """Yield splices that remove members, each with the comma after it, or before it at the end."""
         last_kept = max((number for number, pair in enumerate(members) if pair not in removed), default=-1)
         tail = []
         for number, pair in enumerate(members):
@@ -129,7 +129,7 @@ class _Edit:
             yield Splice(start, tail[-1].end, "")
 
     def own_lines(self, pair: Pair, *, is_last: bool) -> Splice | None:
-        """Remove the lines of a member that has some of its own, as TOML 1.1 allows; None if it has not."""
+        """Return a splice that removes the lines of a member that is alone on them (TOML 1.1), else None."""
         start = line_start(self.text, pair.start)
         rest = _REST_OF_LINE.match(self.text, pair.end)
         if start <= pair.inline or rest is None or self.text[start : pair.start].strip(" \t"):
@@ -137,7 +137,7 @@ class _Edit:
         return Splice(start, rest.end(), "") if is_last or rest[1] else None
 
     def addition(self, added: Mapping[str, str], removed: set[Pair]) -> Splice:
-        """Add keys: in the table's own layout, and with a header at the end where there is no table."""
+        """Return a splice that adds keys in the layout of the table; without a table, adds one at the end."""
         headers, inlines = self.outline.headers, self.outline.inlines
         lines = [f"{key} = {value}" for key, value in added.items()]
         for number, header in enumerate(headers):
@@ -149,20 +149,20 @@ class _Edit:
         dotted = [pair for pair in self.pairs if self.depth_of(pair) < len(self.table)]
         if dotted:
             pair = next((pair for pair in reversed(dotted) if pair not in removed), dotted[-1])
-            return self.beside_dotted(pair, lines, removed)
+            return self.next_to_dotted(pair, lines, removed)
         for inline in inlines:
             if inline.path == self.table[:-1]:
                 return self.within(inline, [f"{self.table[-1]} = {{ {', '.join(lines)} }}"], removed)
         return self.at_the_end(lines)
 
     def depth_of(self, pair: Pair) -> int:
-        """How many parts of a pair's path its key does not write itself."""
+        """Return how many parts of a pair's path come from its header or inline table."""
         if pair.inline >= 0:
             return len(self.inlines[pair.inline].path)
         return len(self.outline.headers[pair.header].path) if pair.header >= 0 else 0
 
     def below_header(self, number: int, header: Header, lines: list[str], removed: set[Pair]) -> Splice:
-        """After the last key of the table, indented like it; after the header if it has none."""
+        """Add lines after the last key of the table, indented like it, or after a header without keys."""
         keys = [
             pair
             for pair in self.pairs
@@ -172,8 +172,8 @@ class _Edit:
             return self.after(keys[-1], lines)
         return self.lines_at(header.end, "", lines)
 
-    def beside_dotted(self, pair: Pair, lines: list[str], removed: set[Pair]) -> Splice:
-        """After a dotted key, with the parts of its key that lead to the table."""
+    def next_to_dotted(self, pair: Pair, lines: list[str], removed: set[Pair]) -> Splice:
+        """Add lines after a dotted key, with the parts of its key that lead to the table."""
         prefix = self.text[pair.start : pair.parts[len(self.table) - self.depth_of(pair)]]
         lines = [prefix + line for line in lines]
         if pair.inline >= 0:
@@ -183,7 +183,7 @@ class _Edit:
         return self.after(pair, lines)
 
     def within(self, inline: Inline, items: list[str], removed: set[Pair]) -> Splice:
-        """In an inline table, behind its last member."""
+        """Add items after the last member of an inline table."""
         members = self.members_of(inline)
         kept = [pair for pair in members if pair not in removed]
         text = ", ".join(items)
@@ -195,20 +195,20 @@ class _Edit:
         return Splice(inline.start, inline.start, space + text)
 
     def after(self, pair: Pair, lines: list[str]) -> Splice:
-        """New lines after the line of a pair, indented like it."""
+        """Add lines after the line of a pair, indented like it."""
         return self.lines_at(line_end(self.text, pair.end), self.indent_of(pair), lines)
 
     def indent_of(self, pair: Pair) -> str:
-        """What stands before a pair on its line: blanks."""
+        """Return the indentation of a pair."""
         return self.text[line_start(self.text, pair.start) : pair.start]
 
     def lines_at(self, at: int, indent: str, lines: list[str]) -> Splice:
-        """New lines at a line's beginning, or at the end of a file whose last line may lack its end."""
+        """Add lines at the beginning of a line, or at the end of a text, which may lack its last newline."""
         end = self.newline if at == len(self.text) and not self.text.endswith("\n") else ""
         return Splice(at, at, end + "".join(f"{indent}{line}{self.newline}" for line in lines))
 
     def at_the_end(self, lines: list[str]) -> Splice:
-        """A table with a header, after a blank line."""
+        """Add the table with its header at the end, after a blank line."""
         header = f"[{'.'.join(self.table)}]"
         return self.lines_at(len(self.text), "", ["", header, *lines])
 
