@@ -243,7 +243,7 @@ class _MemoryRows:
         places = [at for at, row in enumerate(rows) if row.ts.date() >= self._since]
         first = 0 if self._last is None else max(0, len(places) - self._last)
         self._at = (*places, len(rows))[first]
-        self._voided = frozenset(row.voids for row in rows[self._at :])
+        self._voided = frozenset(row.voids for row in rows)
         return self._at
 
 

@@ -4,42 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hal0_budget import Account, Home
 from hal0_budget.clock import utc_now
-from hal0_budget.model.windows import SPEND_WINDOWS, Window, window_end, window_start
+from hal0_budget.model.windows import Window, window_end, window_start
 from tests.conftest import Proof
+from tests.support.windows import EDGES
 
 pytestmark = pytest.mark.promise(10)
 
 INSTANT = timedelta(microseconds=1)
 RESETTING: tuple[Window, ...] = ("hourly", "daily", "weekly", "monthly")
-
-# The first instant of a window, and which windows begin with it; the others run on.
-EDGES = [
-    pytest.param("2026-05-29T13:00", "hourly", id="an hour"),
-    pytest.param("2026-05-29T00:00", "hourly daily", id="a day"),
-    pytest.param(
-        "2026-06-01T00:00", "hourly daily weekly monthly", id="a Monday that is the first of a month"
-    ),
-    pytest.param("2026-05-01T00:00", "hourly daily monthly", id="the end of a month of 30 days"),
-    pytest.param("2026-08-01T00:00", "hourly daily monthly", id="the end of a month of 31 days"),
-    pytest.param("2027-01-01T00:00", "hourly daily monthly", id="a year's end within ISO week 53"),
-    pytest.param("2027-01-04T00:00", "hourly daily weekly", id="the end of ISO week 53"),
-    pytest.param("2026-12-28T00:00", "hourly daily weekly", id="the beginning of ISO week 53"),
-    pytest.param("2024-12-30T00:00", "hourly daily weekly", id="ISO week 1 that begins in the old year"),
-    pytest.param("2024-01-01T00:00", "hourly daily weekly monthly", id="a Monday that is New Year"),
-    pytest.param("2028-02-29T00:00", "hourly daily", id="29 February begins"),
-    pytest.param("2028-03-01T00:00", "hourly daily monthly", id="29 February ends"),
-    pytest.param("2027-03-01T00:00", "hourly daily weekly monthly", id="28 February ends"),
-    pytest.param("2100-03-01T00:00", "hourly daily weekly monthly", id="2100 is no leap year"),
-    pytest.param("2000-02-29T00:00", "hourly daily", id="2000 is one"),
-]
 
 # What makes two instants stand in the same window, as the calendar of Python names it.
 SAME: dict[Window, Callable[[datetime], object]] = {
@@ -64,24 +42,6 @@ def test_last_microsecond_belongs_to_the_old_window_and_the_next_to_the_new(edge
         else:
             assert window_start(window, first) == window_start(window, last)
             assert window_end(window, first) == window_end(window, last)
-
-
-@pytest.mark.parametrize(("edge", "begins"), EDGES)
-def test_money_spent_in_the_last_microsecond_is_gone_from_new_windows_alone(
-    edge: str, begins: str, home: Home
-) -> None:
-    first = datetime.fromisoformat(edge).replace(tzinfo=UTC)
-    now = first - INSTANT
-    account = Account(home, "hermes", clock=lambda: now)
-    account.charge(Decimal("0.25"), model="m")
-    assert {account.show().of(window).spent for window in SPEND_WINDOWS} == {Decimal("0.25")}
-    now = first
-    for window in SPEND_WINDOWS:
-        assert account.show().of(window).spent == (0 if window in begins.split() else Decimal("0.25"))
-    account.charge(Decimal("0.5"), model="m")
-    for window in SPEND_WINDOWS:
-        expected = Decimal("0.5") if window in begins.split() else Decimal("0.75")
-        assert account.show().of(window).spent == expected
 
 
 @pytest.mark.parametrize(
