@@ -1,4 +1,7 @@
-"""One request id is one row: for every row ever written, whatever happened meanwhile."""
+"""One request id is one row in the files: for every row ever written, and however a batch is given.
+
+The rules of request ids are part of the contract of stores: see `contract_rules`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hal0_budget import Account, BudgetError, Charge, Home
+from hal0_budget import Account, BudgetError, Home
 from hal0_budget.stores.files.writer import Writer
-from tests.conftest import NOON, Cli, put_ledger
+from tests.conftest import Cli, put_ledger
 from tests.support.faults import Trace
 from tests.support.ledgers import hal0_sum
 
@@ -27,20 +30,6 @@ def test_same_id_with_the_same_facts_is_recorded_once_and_says_so(cli: Cli, ledg
     assert cli(*charge, "0.25").stdout.startswith("charged $0.2500")
     again = cli(*charge, "0.250")
     assert (again.returncode, again.stdout) == (0, "already recorded: $0.2500 to hermes: request r1\n")
-    assert ids_in(ledger) == ["r1"]
-
-
-@pytest.mark.parametrize(
-    "other", [{"cost": Decimal("0.26")}, {"model": "n"}, {"surface": "x"}], ids=["cost", "model", "surface"]
-)
-def test_same_id_with_other_facts_is_a_conflict_and_no_row(
-    account: Account, ledger: Path, other: dict[str, object]
-) -> None:
-    account.charge(COST, model="m", request_id="r1")
-    facts = {"cost": COST, "model": "m", "request_id": "r1", **other}
-    with pytest.raises(BudgetError) as caught:
-        account.charge(**facts)  # type: ignore[arg-type]
-    assert (caught.value.code, caught.value.exit_code) == ("conflict", 76)
     assert ids_in(ledger) == ["r1"]
 
 
@@ -96,12 +85,6 @@ def test_ids_are_found_in_a_damaged_ledger_too(account: Account, ledger: Path) -
     assert not account.charge(COST, model="m", request_id="r2").was_recorded
 
 
-@pytest.mark.parametrize("request_id", ["a b", "ü", "\u202e", 'q"\\', "\x00", "x" * 1024, "void", "Void:r1"])
-def test_strange_ids_are_known_again(account: Account, request_id: str) -> None:
-    assert not account.charge(COST, model="m", request_id=request_id).was_recorded
-    assert account.charge(COST, model="m", request_id=request_id).was_recorded
-
-
 def test_processes_that_race_the_same_ids_leave_one_row_each(cli: Cli, ledger: Path) -> None:
     charge = ("charge", "hermes", "--cost", "0.25", "--model", "m", "--request-id")
     with ThreadPoolExecutor(8) as pool:
@@ -110,29 +93,14 @@ def test_processes_that_race_the_same_ids_leave_one_row_each(cli: Cli, ledger: P
     assert sorted(ids_in(ledger)) == [f"r{number}" for number in range(5)]
 
 
-def test_voided_charge_is_taken_back_in_every_window(account: Account, ledger: Path) -> None:
+def test_void_is_an_appended_row_that_every_reader_sums(account: Account, ledger: Path) -> None:
     account.charge(COST, model="m", request_id="r1")
     account.charge(Decimal("0.5"), model="m", request_id="r2")
     original = ledger.read_bytes()
-    row = account.void("r1", "billed twice")
-    assert (row.cost_usd, row.voids, row.reason, row.ts) == (-COST, "r1", "billed twice", NOON)
+    account.void("r1", "billed twice")
     assert ledger.read_bytes().startswith(original)
-    for window in ("hourly", "daily", "weekly", "monthly", "lifetime"):
-        assert account.show().of(window).spent == Decimal("0.5")
+    assert account.show().of("lifetime").spent == Decimal("0.5")
     assert hal0_sum(ledger.read_bytes()) == 0.5
-
-
-def test_void_of_nothing_of_a_void_and_twice_is_refused(account: Account) -> None:
-    account.charge(COST, model="m", request_id="r1")
-    account.void("r1", "wrong")
-    for request_id, exit_code in (("r9", 66), ("r1", 76), ("void:r1", 76)):
-        with pytest.raises(BudgetError) as caught:
-            account.void(request_id, "again")
-        assert caught.value.exit_code == exit_code
-    with pytest.raises(BudgetError) as caught:
-        account.charge(COST, model="m", request_id="r1")
-    assert caught.value.exit_code == 76, "a voided charge is not silently on record"
-    assert account.show().of("lifetime").spent == 0
 
 
 def test_batch_records_all_or_nothing_and_never_twice(cli: Cli, ledger: Path, tmp_path: Path) -> None:
@@ -160,16 +128,6 @@ def test_batch_is_one_write_and_one_sync(cli: Cli, home: Home, ledger: Path, tmp
     to_ledger = [call.partition("(")[0] for call in trace.calls() if f"<{ledger}>" in call]
     assert to_ledger == ["write", "fsync"]
     assert len(ids_in(ledger)) == 501
-
-
-def test_batch_with_the_same_id_twice_is_one_row_or_a_conflict(account: Account, ledger: Path) -> None:
-    same = Charge(COST, "m", request_id="b1")
-    receipts = account.charge_all((same, same))
-    assert [receipt.was_recorded for receipt in receipts] == [False, True]
-    with pytest.raises(BudgetError) as caught:
-        account.charge_all((Charge(COST, "m", request_id="b2"), same._replace(cost=Decimal(1))))
-    assert caught.value.exit_code == 76
-    assert ids_in(ledger) == ["b1"]
 
 
 def test_id_is_looked_for_no_further_than_a_line_without_end(cli: Cli, ledger: Path) -> None:
