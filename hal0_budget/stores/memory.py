@@ -14,8 +14,8 @@ from decimal import Decimal
 from itertools import groupby
 from typing import NamedTuple, cast
 
-from hal0_budget.errors import LockTimeout, PersonaMalformed, PersonaNotFound
-from hal0_budget.model.budget import KEYS, Budget, BudgetValueError, Changes, checked_changes
+from hal0_budget.errors import LockTimeout, PersonaNotFound
+from hal0_budget.model.budget import KEYS, Budget, Changes, checked_changes
 from hal0_budget.model.ids import checked_id
 from hal0_budget.model.money import total
 from hal0_budget.model.policy import Policy, PolicyChange
@@ -24,8 +24,6 @@ from hal0_budget.model.sums import TOLD, Sums, merge, sum_of
 from hal0_budget.model.usage import Usage
 from hal0_budget.model.windows import SPEND_WINDOWS, window_start
 from hal0_budget.stores.base import DEFAULT_TIMEOUT, Audit, Calls, Days, Progress, Rows, Transaction
-
-Table = Mapping[str, Decimal | bool]
 
 
 class MemoryStore:
@@ -39,8 +37,7 @@ class MemoryStore:
     def __init__(self, personas: Mapping[str, Changes], agent: str = "hermes") -> None:
         self.agent = checked_id("agent", agent)
         self._personas = {
-            persona: _Persona(checked_id("persona", persona), checked_changes(table, replace=False))
-            for persona, table in personas.items()
+            persona: _Persona(checked_id("persona", persona), table) for persona, table in personas.items()
         }
 
     def personas(self) -> tuple[str, ...]:
@@ -53,7 +50,7 @@ class MemoryStore:
 
     def policy(self, persona: str, changes: Changes | None = None) -> Policy:
         """See `Store`."""
-        return _policy(persona, _changed(self._find(persona).state.table, changes or {}))
+        return Policy(persona, Budget.from_table(_changed(self._find(persona).state.table, changes or {})))
 
     def change_policy(
         self, persona: str, changes: Changes, *, dry_run: bool = False, timeout: float = DEFAULT_TIMEOUT
@@ -63,9 +60,9 @@ class MemoryStore:
         with nullcontext() if dry_run else found.locked(timeout):
             before = found.state.table
             after = _changed(before, changes)
-            policy = _policy(persona, after)
             if not dry_run:
                 found.state = found.state._replace(table=after)
+        policy = Policy(persona, Budget.from_table(after))
         keys = [key for key in KEYS if before.get(key) != after.get(key)]
         return PolicyChange({key: (before.get(key), after.get(key)) for key in keys}, policy)
 
@@ -146,7 +143,7 @@ class MemoryStore:
 class _State(NamedTuple):
     """All that is kept of a persona. Every change replaces it as a whole, so that readers need no lock."""
 
-    table: Table
+    table: Mapping[str, Decimal | bool]
     rows: tuple[Row, ...]
     open: Mapping[str, Hold]
     closed: Mapping[str, Closing]
@@ -179,24 +176,31 @@ class _MemoryTransaction:
         self._found = found
 
     def usage(self) -> Usage:
+        """See `Transaction`."""
         return _usage(self._found, self.now)
 
     def find_rows(self, request_id: str) -> list[Row]:
+        """See `Transaction`."""
         return [row for row in reversed(self._found.state.rows) if row.request_id == request_id]
 
     def find_hold(self, hold_id: str) -> Hold | None:
+        """See `Transaction`."""
         return self._found.state.open.get(hold_id)
 
     def closing(self, hold_id: str) -> Closing | None:
+        """See `Transaction`."""
         return self._found.state.closed.get(hold_id)
 
     def expired_holds(self) -> list[Hold]:
+        """See `Transaction`."""
         return [hold for hold in self._found.state.open.values() if self.now >= hold.expires]
 
     def are_holds_sound(self) -> bool:
+        """See `Transaction`."""
         return True
 
     def record(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
+        """See `Transaction`."""
         state = self._found.state
         settled = (Closing(row.hold_id, "settled", row.request_id) for row in rows if row.hold_id)
         ended = [*(closing for closing in settled if closing.hold_id in state.open), *closings]
@@ -204,9 +208,11 @@ class _MemoryTransaction:
         self._found.state = _ended(state, ended)._replace(rows=(*state.rows, *new))
 
     def resolve(self, *closings: Closing) -> None:
+        """See `Transaction`."""
         self._found.state = _ended(self._found.state, closings)
 
     def open_hold(self, hold: Hold) -> Hold:
+        """See `Transaction`."""
         state = self._found.state
         self._found.state = state._replace(open={**state.open, hold.hold_id: hold})
         return hold
@@ -228,6 +234,7 @@ class _MemoryRows:
         self._voided: frozenset[str | None] = frozenset()
 
     def read(self) -> Iterator[Entry | str]:
+        """See `Rows`."""
         at = self._begin() if self._at is None else self._at
         for number, row in enumerate(self._found.state.rows[at:], at + 1):
             self._at = number
@@ -235,6 +242,7 @@ class _MemoryRows:
                 yield Entry(row, row.request_id in self._voided)
 
     def close(self) -> None:
+        """See `Rows`."""
         self._at = None if self._at is None else 0
 
     def _begin(self) -> int:
@@ -286,13 +294,7 @@ def _calls(rows: Sequence[Row]) -> Iterator[tuple[int, Row]]:
             yield number, row
 
 
-def _changed(table: Table, changes: Changes) -> Table:
-    return {key: value for key, value in {**table, **changes}.items() if value is not None}
-
-
-def _policy(persona: str, table: Table) -> Policy:
-    """Raises PersonaMalformed."""
-    try:
-        return Policy(persona, Budget.from_table(table))
-    except BudgetValueError as error:
-        raise PersonaMalformed(f"{persona}: {error}", key=error.key) from None
+def _changed(table: Changes, changes: Changes) -> dict[str, Decimal | bool]:
+    """Raises InvalidBudget."""
+    merged = {**table, **checked_changes(changes, replace=False)}
+    return {key: value for key, value in merged.items() if value is not None}
