@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from hal0_budget.stores.files.scaffold import Created as Created
     from hal0_budget.stores.files.scaffold import init as init
     from hal0_budget.stores.files.tail import Tail as Tail
+    from hal0_budget.stores.memory import MemoryStore as MemoryStore
     from hal0_budget.stores.open import Home as Home
 
 __version__ = "0.1.0"
@@ -72,6 +73,7 @@ _HOMES = {
     "simulate": "reporting.simulation",
     "Hold": "model.records",
     "Home": "stores.files.layout",
+    "MemoryStore": "stores.memory",
     "Row": "model.records",
     "Sum": "model.sums",
     "Entry": "model.records",
