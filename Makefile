@@ -9,7 +9,7 @@ demo: .venv/made
 
 # For the edit loop: rules, values and docs, with few child processes.
 quick: .venv/made
-	$(BIN)/python -m pytest -n 2 tests/unit tests/docs
+	$(BIN)/python -m pytest -n 2 tests/unit tests/docs tests/stores/test_memory_store.py
 
 test: .venv/made
 	$(BIN)/ruff format --check .

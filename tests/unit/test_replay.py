@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hal0_budget import Account, Budget, Home, Row, Scope, Usage, decide
+from hal0_budget import Account, Budget, Home, MemoryStore, Row, Scope, Usage, decide
 from hal0_budget.model.budget import CAP_KEYS
 from hal0_budget.model.windows import SPEND_WINDOWS, window_start
 from hal0_budget.reporting.replay import Replay
@@ -76,7 +76,15 @@ def lay(home: Home, rows: Sequence[Row]) -> Path:
     return path
 
 
-def replayed(home: Home, changes: dict[str, Decimal | bool | None], **more: date) -> Simulation:
+def stored(rows: Sequence[Row]) -> MemoryStore:
+    """A store with `rows` as those of hermes."""
+    store = MemoryStore({"hermes": {}})
+    with store.transaction("hermes", lambda: NOON) as transaction:
+        transaction.record(tuple(rows))
+    return store
+
+
+def replayed(home: Home | MemoryStore, changes: dict[str, Decimal | bool | None], **more: date) -> Simulation:
     return simulate(home, "hermes", changes, replace=True, now=NOON, **more)  # type: ignore[arg-type]
 
 
@@ -96,7 +104,6 @@ def counted(found: Simulation) -> Counter[tuple[str, str | None]]:
     days=st.tuples(st.sampled_from(EDGES), st.integers(-1, 40)) | st.none(),
 )
 def test_every_call_is_ruled_on_as_the_gate_would_have(
-    tmp_path_factory: pytest.TempPathFactory,
     budget: Budget,
     charges: list[tuple[datetime, Decimal]],
     in_order: bool,
@@ -110,12 +117,7 @@ def test_every_call_is_ruled_on_as_the_gate_would_have(
         first = days[0].replace(hour=0)
         end = first + timedelta(days=days[1] + 1)
         span = {"since": first.date(), "until": (end - timedelta(days=1)).date()}
-    home = Home(tmp_path_factory.mktemp("agents"))
-    persona = home.persona_file("hermes")
-    persona.parent.mkdir(parents=True)
-    persona.write_text('[persona]\nid = "hermes"\n')
-    lay(home, rows_of(charges))
-    found = replayed(home, dict(budget.to_table()), **span)
+    found = replayed(stored(rows_of(charges)), dict(budget.to_table()), **span)
     ruled, reasons = naive(budget, charges, first, end)
     assert counted(found) == +ruled
     assert [call.reason for call in found.first_blocked] == reasons[:NAMED_CALLS]
@@ -145,9 +147,9 @@ def test_grouping_of_calls_makes_no_difference(
     assert seen[0] == seen[1]
 
 
-def test_three_calls_of_a_dime_fit_a_cap_of_thirty_cents(home: Home) -> None:
-    lay(home, rows_of([(NOON, Decimal("0.1"))] * 4))
-    found = replayed(home, {"daily_usd": Decimal("0.3")})
+def test_three_calls_of_a_dime_fit_a_cap_of_thirty_cents() -> None:
+    store = stored(rows_of([(NOON, Decimal("0.1"))] * 4))
+    found = replayed(store, {"daily_usd": Decimal("0.3")})
     assert (found.allowed, found.blocked) == ((3, Decimal("0.3")), (1, Decimal("0.1")))
     assert found.last_blocked is not None
     assert (found.last_blocked.line, found.last_blocked.row.request_id) == (4, "r3")
@@ -156,44 +158,46 @@ def test_three_calls_of_a_dime_fit_a_cap_of_thirty_cents(home: Home) -> None:
     )
 
 
-def test_voided_rows_and_their_voids_do_not_count(home: Home, account: Account) -> None:
+def test_voided_rows_and_their_voids_do_not_count() -> None:
+    store = stored(())
+    account = Account(store, "hermes", clock=lambda: NOON)
     for number in range(4):
         account.charge(Decimal("0.1"), model="m", request_id=f"r{number}")
     account.void("r1", "a test")
-    found = replayed(home, {"daily_usd": Decimal("0.25")})
+    found = replayed(store, {"daily_usd": Decimal("0.25")})
     assert (found.spent, found.would_spend) == (Decimal("0.3"), Decimal("0.2"))
     assert [call.row.request_id for call in found.first_blocked] == ["r3"]
     assert [call.line for call in found.first_blocked] == [4]
     assert found.spent == account.show().of("lifetime").spent
 
 
-def test_void_takes_back_one_of_two_rows_with_its_id(home: Home) -> None:
+def test_void_takes_back_one_of_two_rows_with_its_id() -> None:
     row = Row(NOON, "hermes", "cli", "m", Decimal("0.1"), "r0")
-    lay(home, [row, row, row._replace(request_id="void:r0", cost_usd=Decimal("-0.1"), voids="r0")])
-    assert replayed(home, {}).allowed == (1, Decimal("0.1"))
+    store = stored([row, row, row._replace(request_id="void:r0", cost_usd=Decimal("-0.1"), voids="r0")])
+    assert replayed(store, {}).allowed == (1, Decimal("0.1"))
 
 
-def test_void_of_what_was_never_charged_is_no_credit(home: Home) -> None:
+def test_void_of_what_was_never_charged_is_no_credit() -> None:
     row = Row(NOON, "hermes", "cli", "m", Decimal("0.1"), "r0")
-    lay(home, [row._replace(request_id="void:x", cost_usd=Decimal(-5), voids="x"), row, row])
-    found = replayed(home, {"daily_usd": Decimal("0.15")})
+    store = stored([row._replace(request_id="void:x", cost_usd=Decimal(-5), voids="x"), row, row])
+    found = replayed(store, {"daily_usd": Decimal("0.15")})
     assert (found.allowed.calls, found.blocked.calls) == (1, 1)
 
 
-def test_rows_before_the_first_day_count_and_are_not_judged(home: Home) -> None:
+def test_rows_before_the_first_day_count_and_are_not_judged() -> None:
     yesterday = NOON - timedelta(days=1)
-    lay(home, rows_of([(yesterday, Decimal(9)), (NOON, Decimal("0.5")), (NOON, Decimal("0.6"))]))
-    found = replayed(home, {"monthly_usd": Decimal(10)}, since=NOON.date())
+    store = stored(rows_of([(yesterday, Decimal(9)), (NOON, Decimal("0.5")), (NOON, Decimal("0.6"))]))
+    found = replayed(store, {"monthly_usd": Decimal(10)}, since=NOON.date())
     assert (found.calls, found.allowed.calls, found.blocked.calls) == (2, 1, 1)
     assert found.last_blocked is not None
     assert "spent $9.5000" in found.last_blocked.reason
 
 
-def test_estimated_and_unconfirmed_rows_are_counted_apart(home: Home) -> None:
+def test_estimated_and_unconfirmed_rows_are_counted_apart() -> None:
     row = Row(NOON, "hermes", "cli", "m", Decimal("0.1"), "r0")
     sources = ("estimated", "unconfirmed", "estimated", "reported", None)
-    lay(home, [row._replace(cost_source=source) for source in sources])
-    found = replayed(home, {})
+    store = stored([row._replace(cost_source=source) for source in sources])
+    found = replayed(store, {})
     assert found.doubtful == {"estimated": (2, Decimal("0.2")), "unconfirmed": (1, Decimal("0.1"))}
     assert found.calls == len(sources)
 
