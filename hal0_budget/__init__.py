@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from hal0_budget.model.budget import Budget as Budget
     from hal0_budget.model.charge import Charge as Charge
     from hal0_budget.model.money import parse_usd as parse_usd
+    from hal0_budget.model.receipts import Receipt as Receipt
+    from hal0_budget.model.receipts import Reservation as Reservation
+    from hal0_budget.model.receipts import Revision as Revision
     from hal0_budget.model.records import Entry as Entry
     from hal0_budget.model.records import Hold as Hold
     from hal0_budget.model.records import Row as Row
     from hal0_budget.model.results import Decision as Decision
-    from hal0_budget.model.results import Receipt as Receipt
-    from hal0_budget.model.results import Reservation as Reservation
-    from hal0_budget.model.results import Revision as Revision
     from hal0_budget.model.results import Statement as Statement
     from hal0_budget.model.results import WindowState as WindowState
     from hal0_budget.model.sums import Sum as Sum
@@ -43,22 +43,22 @@ if TYPE_CHECKING:
     from hal0_budget.reporting.report import report as report
     from hal0_budget.reporting.simulation import Simulation as Simulation
     from hal0_budget.reporting.simulation import simulate as simulate
-    from hal0_budget.stores.files.scaffold import Created as Created
-    from hal0_budget.stores.files.scaffold import init as init
-    from hal0_budget.stores.files.tail import Tail as Tail
+    from hal0_budget.stores.base import Created as Created
+    from hal0_budget.stores.base import Tail as Tail
     from hal0_budget.stores.memory import MemoryStore as MemoryStore
     from hal0_budget.stores.open import Home as Home
+    from hal0_budget.stores.open import init as init
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Account": "account",
     "Decision": "model.results",
-    "Revision": "model.results",
+    "Revision": "model.receipts",
     "Statement": "model.results",
     "WindowState": "model.results",
-    "Receipt": "model.results",
-    "Reservation": "model.results",
+    "Receipt": "model.receipts",
+    "Reservation": "model.receipts",
     "Budget": "model.budget",
     "Charge": "model.charge",
     "BudgetError": "errors",
@@ -67,17 +67,17 @@ _HOMES = {
     "PersonaReport": "reporting.report",
     "Report": "reporting.report",
     "report": "reporting.report",
-    "Created": "stores.files.scaffold",
-    "init": "stores.files.scaffold",
+    "Created": "stores.base",
+    "init": "stores.open",
     "Simulation": "reporting.simulation",
     "simulate": "reporting.simulation",
     "Hold": "model.records",
-    "Home": "stores.files.layout",
+    "Home": "stores.open",
     "MemoryStore": "stores.memory",
     "Row": "model.records",
     "Sum": "model.sums",
     "Entry": "model.records",
-    "Tail": "stores.files.tail",
+    "Tail": "stores.base",
     "Scope": "model.verdict",
     "Usage": "model.usage",
     "Verdict": "model.verdict",

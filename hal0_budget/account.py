@@ -1,7 +1,7 @@
-"""One persona's account: what a script or a server asks of a budget, each question one call.
+"""The account of one persona: what a script or a server does with a budget, one method each.
 
-Nothing here prints or exits. Amounts are USD as `Decimal`, times are aware UTC. Every method
-raises a `BudgetError` of `hal0_budget.errors` where it cannot answer; none guesses.
+Nothing here prints or exits. Amounts are USD as `Decimal`; times are aware, in UTC. A method that cannot
+answer raises a `BudgetError` of `hal0_budget.errors`; it never guesses.
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ from hal0_budget.model.ids import checked_id
 from hal0_budget.model.judge import judge, statement_of
 from hal0_budget.model.policy import Policy
 from hal0_budget.model.records import Hold, OnExpiry, Row
-from hal0_budget.model.results import Decision, Receipt, Reservation, Revision, Statement
+from hal0_budget.model.results import Decision, Statement
 from hal0_budget.model.usage import Usage
-from hal0_budget.stores.base import DEFAULT_TIMEOUT, Rows, Store
+from hal0_budget.stores import DEFAULT_TIMEOUT
 from hal0_budget.stores.open import Home, open_store
 
 if TYPE_CHECKING:
     from hal0_budget.bookkeeping import Books
+    from hal0_budget.model.receipts import Receipt, Reservation, Revision
+    from hal0_budget.stores.base import Store, Tail
 
 DEFAULT_TTL = timedelta(minutes=15)
 LONGEST_TTL = timedelta(hours=24)
 SHORTEST_TTL = timedelta(seconds=1)
 
-# The model of a call that nobody named.
+# The model of a call whose model is not given.
 UNKNOWN = "unknown"
 
 
 class Account:
-    """The account of one persona of an agent, in the files of `home`, or in another store.
+    """The account of one persona of an agent, in the files of `home` or in another store.
 
-    `clock` tells the time; `lock_timeout` is how many seconds a recording may wait for others.
+    `clock` returns the current time. `lock_timeout` is how many seconds a recording may wait for others.
     """
 
     def __init__(
@@ -59,15 +61,15 @@ class Account:
 
     @property
     def home(self) -> Home:
-        """Where the files are. Raises AttributeError if the account is in another store."""
+        """The place of the files. Raises AttributeError if the account is in another store."""
         if not isinstance(self._home, Home):
             raise AttributeError("this account is not in the files of an agent", name="home", obj=self)
         return self._home
 
     def show(self) -> Statement:
-        """The caps and what is used of them; unreadable rows are skipped and named as warnings.
+        """The caps, and how much of them is used. Each unreadable row is skipped, with a warning.
 
-        Raises LedgerDamaged where the ledger as a whole cannot be relied on.
+        Raises LedgerDamaged if the ledger as a whole cannot be relied on.
         """
         with _os_errors():
             policy = self.store.policy(self.persona)
@@ -77,10 +79,10 @@ class Account:
             return statement_of(policy, usage, now)
 
     def check(self, estimate: Decimal | None = None) -> Decision:
-        """May a call that is expected to cost `estimate` USD be made? None: is anything left?
+        """Decide whether a call that is expected to cost `estimate` USD may be made; None: whether anything
+        is left.
 
-        Under a hard cap a damaged ledger raises LedgerDamaged; warn-only it is a warning.
-        Raises InvalidEstimate.
+        Damage raises LedgerDamaged under a hard cap; without one it is a warning. Raises InvalidEstimate.
         """
         if estimate is not None:
             estimate = checked_amount(estimate, InvalidEstimate, "estimate")
@@ -99,13 +101,16 @@ class Account:
         surface: str = "cli",
         model: str = UNKNOWN,
     ) -> Reservation:
-        """Decide as `check` does and, unless the verdict is block, set `estimate` USD aside.
+        """Decide as `check` does and, unless the verdict is block, open a hold of `estimate` USD.
 
-        The hold counts against every window until it is settled, released or `ttl` (1 s to 24 h)
-        has passed; then it is booked as an unconfirmed row, or given back. Reserving an open hold
-        again with the same estimate changes nothing. Raises InvalidHold, Conflict, LockTimeout,
-        and what `check` raises.
+        The hold counts as used in every window until it is settled or released. If neither happens within
+        `ttl` (1 s to 24 h), it is booked as an unconfirmed row or released, as `on_expiry` says. Reserving
+        again with the id and the estimate of an open hold changes nothing. Raises InvalidHold, Conflict,
+        LockTimeout, and what `check` raises.
         """
+        # `check` needs no such result.
+        from hal0_budget.model.receipts import Reservation
+
         estimate = checked_amount(estimate, InvalidEstimate, "estimate")
         if not isinstance(ttl, timedelta) or on_expiry not in ("book", "release"):
             raise InvalidHold("ttl must be a timedelta, and on_expiry book or release")
@@ -141,24 +146,24 @@ class Account:
         hold_id: str | None = None,
         cost_source: str | None = None,
     ) -> Receipt:
-        """Record a call that cost `cost` USD; its row is on the disk when this returns.
+        """Record a call that cost `cost` USD; its row is durable when this returns.
 
-        Recording never depends on judging: it needs the persona's file and a ledger that can be
-        appended to, not that either is sound. Without a request id one is made; one that is on
-        record with the same facts is not recorded again. With `hold_id` the row settles that hold,
-        at more or less than was held. Raises InvalidCharge, Conflict, HoldNotFound,
-        PersonaNotFound, LedgerDamaged, LockTimeout, WriteFailed.
+        Recording never depends on judging: the persona's file must exist and the ledger must be appendable,
+        but neither must be sound. Without a request id, one is generated. A request id that is recorded
+        with the same facts is not recorded again. With `hold_id` the row settles that hold; it may cost more
+        or less than was held. Raises InvalidCharge, Conflict, HoldNotFound, PersonaNotFound, LedgerDamaged,
+        LockTimeout, WriteFailed.
         """
         charge = Charge(cost, model, surface, request_id, hold_id=hold_id, cost_source=cost_source)
         return self.charge_all((charge,))[0]
 
     def charge_all(self, charges: Iterable[Charge]) -> tuple[Receipt, ...]:
-        """Record many calls with one write and one fsync; nothing is written unless all are valid.
+        """Record several calls with one write and one fsync. Nothing is written unless all are valid.
 
-        Raises as `charge` does.
+        Raises what `charge` raises.
         """
         charges = tuple(charges)
-        # Anything may be given; what is no text is refused when it is made a row of.
+        # An id that is not text is refused later, when its row is made.
         ids = [
             charge.request_id
             for charge in charges
@@ -170,7 +175,7 @@ class Account:
                 return books.record(charges)
 
     def release(self, hold_id: str) -> Hold:
-        """Give a hold back, because its call was never made. Raises HoldNotFound, Conflict."""
+        """Release a hold whose call was never made. Raises HoldNotFound, Conflict."""
         checked_id("hold", hold_id)
         with _os_errors():
             self._require_persona()
@@ -178,9 +183,9 @@ class Account:
                 return books.release(hold_id)
 
     def void(self, request_id: str, reason: str) -> Row:
-        """Take a wrong charge back with a row of its own, at the time of the original.
+        """Take back a wrong charge: record a row with the negative amount, at the time of the original.
 
-        Raises RequestNotFound, Conflict where it is voided already or is itself a void.
+        Raises RequestNotFound; Conflict if the charge is voided already or is itself a void.
         """
         checked_text("reason", reason)
         with _os_errors():
@@ -189,26 +194,30 @@ class Account:
                 return books.void(request_id, reason)
 
     def holds(self) -> tuple[Hold, ...]:
-        """The open holds, oldest first; of a damaged journal those before the damage, which `show` names."""
+        """The open holds, oldest first. If their journal is damaged: those before the damage."""
         with _os_errors():
             self._require_persona()
             return self.store.open_holds(self.persona, self.clock())
 
-    def tail(self, last: int | None = None, since: date | None = None) -> Rows:
-        """The `last` rows (None for all) of days from `since` on (UTC), and those that come: see `Tail`.
+    def tail(self, last: int | None = None, since: date | None = None) -> Tail:
+        """The `last` rows (None for all) of the UTC days from `since` on, and the rows that are recorded
+        later: see `Tail`.
 
-        Raises PersonaNotFound, AgentUnknown; LedgerDamaged where there was a ledger, and it is gone.
+        Raises PersonaNotFound, AgentUnknown; LedgerDamaged if there was a ledger and it is gone.
         """
         with _os_errors():
             self._require_persona()
             return self.store.entries(self.persona, self.clock(), last, since)
 
     def set_budget(self, changes: Changes, *, replace: bool = False, dry_run: bool = False) -> Revision:
-        """Change keys of the budget table, named as TOML names them; None removes a key.
+        """Change keys of the budget table, with their names in TOML; None removes a key.
 
-        `replace` also removes those of our keys that are not named; `dry_run` writes nothing.
+        `replace` also removes every key of a budget that `changes` does not name; `dry_run` writes nothing.
         Raises InvalidBudget, PersonaUneditable, PersonaMalformed, PersonaChanged, LockTimeout.
         """
+        # `check` needs no such result.
+        from hal0_budget.model.receipts import Revision
+
         wanted = checked_changes(changes, replace=replace)
         with _os_errors():
             store, persona = self.store, self.persona
@@ -226,7 +235,7 @@ class Account:
 
     @contextmanager
     def _recording(self, request_ids: Collection[str] = ()) -> Iterator[Books]:
-        # Only commands that record need this module, and the gate runs more often.
+        # Only commands that record need this module; `check` runs more often.
         from hal0_budget.bookkeeping import Books
 
         with self.store.transaction(self.persona, self.clock, self.lock_timeout, request_ids) as transaction:
@@ -241,7 +250,7 @@ def _decide(policy: Policy, usage: Usage, estimate: Decimal | None, now: datetim
 
 @contextmanager
 def _os_errors() -> Iterator[None]:
-    """Turn what the operating system refuses into a failure of ours."""
+    """Translate an OSError into a `BudgetError`."""
     try:
         yield
     except OSError as error:

@@ -8,20 +8,22 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from decimal import Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hal0_budget.errors import Conflict, HoldNotFound, RequestNotFound, WriteFailed
 from hal0_budget.model.charge import Charge
 from hal0_budget.model.ids import void_id
 from hal0_budget.model.money import dollars, negative, subtract
+from hal0_budget.model.receipts import Receipt
 from hal0_budget.model.records import Closing, Hold, Row
-from hal0_budget.model.results import Receipt
 from hal0_budget.model.usage import Usage
-from hal0_budget.stores.base import Transaction
+
+if TYPE_CHECKING:
+    from hal0_budget.stores.base import Transaction
 
 
 class Books:
-    """The rows and holds of one persona while its lock is held: each method is one step."""
+    """The rows and holds of one persona inside one transaction."""
 
     def __init__(self, transaction: Transaction, persona: str) -> None:
         self._transaction = transaction
@@ -29,10 +31,10 @@ class Books:
         self.now = transaction.now
 
     def record(self, charges: Iterable[Charge]) -> tuple[Receipt, ...]:
-        """Record the charges whose request ids are not on record, all with one write.
+        """Record the charges whose request ids are not recorded yet, all with one write.
 
-        Nothing is written unless all are valid. Raises InvalidCharge; Conflict where an id is on record
-        with other facts, or a hold was resolved before.
+        Nothing is written unless all are valid. Raises InvalidCharge, HoldNotFound; Conflict if an id is
+        recorded with other facts, or a hold was resolved before.
         """
         receipts: list[Receipt] = []
         new: dict[str, Row] = {}
@@ -66,10 +68,11 @@ class Books:
         return tuple(receipts)
 
     def book_expired(self) -> Usage:
-        """Book the holds whose time is up as unconfirmed rows, or give them back, as each one says.
+        """Book each hold whose time is up as an unconfirmed row, or release it, as the hold says.
 
-        Returns the usage after booking. Books nothing while the ledger or the journal is
-        damaged: a row or a resolution that cannot be read may have ended the hold already.
+        Returns the usage after booking. Books nothing while the ledger or the journal is damaged: a row or
+        a resolution that cannot be read may have ended the hold already. Raises WriteFailed, LockTimeout,
+        OSError.
         """
         usage = self._transaction.usage()
         if usage.is_damaged:
@@ -87,7 +90,7 @@ class Books:
         return self._transaction.usage()
 
     def same_hold(self, hold_id: str, estimate: Decimal) -> Hold | None:
-        """The open hold of that id and estimate, on the disk; None where the id is free.
+        """The open hold with that id and estimate, made durable; None if the id is free.
 
         Raises Conflict, OSError.
         """
@@ -101,8 +104,8 @@ class Books:
         return None
 
     def release(self, hold_id: str) -> Hold:
-        """Give an open hold back. Raises HoldNotFound; Conflict if it was resolved before; LedgerDamaged if
-        it is not found, but the journal is damaged.
+        """Release an open hold. Raises HoldNotFound; Conflict if it was resolved before; LedgerDamaged if it
+        is not found and the journal is damaged.
         """
         usage = self.book_expired()
         hold = self._transaction.find_hold(hold_id)
@@ -114,7 +117,7 @@ class Books:
         return hold
 
     def void(self, request_id: str, reason: str) -> Row:
-        """Take the row of a request id back. Raises RequestNotFound, Conflict."""
+        """Void the row of a request id; returns the void row. Raises RequestNotFound, Conflict."""
         found = self._transaction.find_rows(request_id)
         if not found:
             raise RequestNotFound(
@@ -129,15 +132,15 @@ class Books:
         return row
 
     def _append(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
-        """Record rows, and book what has expired. Raises as `Writer.append` does for the rows alone."""
+        """Record rows, then book expired holds. Raises what `Transaction.record` raises for these rows."""
         self._transaction.record(rows, closings)
-        if self._transaction.expired_holds():
-            # The rows are on the disk; what cannot be booked now is left to whoever records next.
-            with suppress(OSError, WriteFailed):
+        # The rows are durable. If booking fails, the next recording books the expired holds.
+        with suppress(OSError, WriteFailed):
+            if self._transaction.expired_holds():
                 self.book_expired()
 
     def _on_record(self, row: Row, new: Mapping[str, Row]) -> Row | None:
-        """The row that is on record, or about to be, for the same call; None where the id is free."""
+        """The row that is or will be recorded for the same call; None if the id is free. Raises Conflict."""
         found = self._transaction.find_rows(row.request_id)
         if row.request_id in new:
             found.append(new[row.request_id])
@@ -157,18 +160,19 @@ class Books:
         return None
 
     def _may_settle(self, row: Row, known: Row) -> bool:
-        """Whether `row` names no other hold than the row on record. hal0 records a call without its hold: the
-        same call may come again with it, and again once that has settled the hold.
+        """Whether `row` and the recorded row can be the same call, judged by their holds.
+
+        hal0 records a call without its hold. The same call may then be charged again with the hold, and once
+        more after that charge has settled it.
         """
         if row.hold_id is None or row.hold_id == known.hold_id:
             return True
-        self._transaction.usage()
         closing = self._transaction.closing(row.hold_id)
         is_settled = closing is not None and closing.request_id == known.request_id
         return known.hold_id is None and (is_settled or self._transaction.find_hold(row.hold_id) is not None)
 
     def _settled_before(self, row: Row, known: Row) -> dict[str, Closing]:
-        """The resolution of the open hold of a call that is on record without its hold."""
+        """The resolution of the open hold of a call that is recorded without its hold."""
         if row.hold_id is None or known.hold_id is not None:
             return {}
         if self._transaction.find_hold(row.hold_id) is None:
@@ -179,7 +183,6 @@ class Books:
         """What a new row settles. Raises HoldNotFound, Conflict."""
         if row.hold_id is None:
             return _Settled()
-        usage = self._transaction.usage()
         hold = self._transaction.find_hold(row.hold_id)
         if hold is not None:
             return _Settled(hold)
@@ -188,7 +191,7 @@ class Books:
             return _Settled(None, corrections)
         if self._transaction.are_holds_sound():
             raise self._resolved(row.hold_id)
-        damage = usage.problems[0]
+        damage = self._transaction.usage().problems[0]
         return _Settled(
             problem=f"hold {row.hold_id!r} could not be settled, because there is damage: {damage}"
         )
@@ -203,12 +206,12 @@ class Books:
         return (_void(booked, f"the actual cost is {dollars(row.cost_usd)}"),)
 
     def _booked(self, hold_id: str) -> Row | None:
-        """The row that an expired hold was booked as. Another row may have such an id by chance."""
+        """The row that an expired hold was booked as. Other rows may have its request id by chance."""
         found = self._transaction.find_rows(_unconfirmed_id(hold_id))
         return next((row for row in found if row.cost_source == "unconfirmed" and row.voids is None), None)
 
     def _is_voided(self, request_id: str) -> bool:
-        """Whether a row takes that one back. Another row may have the id of a void by chance."""
+        """Whether a void row exists for that request id. Other rows may have the void's id by chance."""
         return any(row.voids == request_id for row in self._transaction.find_rows(void_id(request_id)))
 
     def _resolved(self, hold_id: str) -> Conflict | HoldNotFound:
@@ -220,16 +223,13 @@ class Books:
         return Conflict(f"hold {hold_id!r} is {how}; it resolves once", hold_id=hold_id)
 
     def open_hold(self, hold: Hold) -> Hold:
-        """Open a hold behind the rows that are in the ledger now; it is durable once the books are closed.
-
-        Raises OSError.
-        """
+        """Open a hold, which is durable when the transaction has ended. Raises LockTimeout, OSError."""
         return self._transaction.open_hold(hold)
 
 
 class _Settled(NamedTuple):
-    """What a new row settles: an open hold, or rows that correct what was booked for it; or why it settles
-    none.
+    """What a new row settles: an open hold, or the unconfirmed row of an expired one, which `corrections`
+    void. `problem` says why it settles nothing, if damage is the reason.
     """
 
     hold: Hold | None = None
@@ -238,13 +238,13 @@ class _Settled(NamedTuple):
 
 
 def _unconfirmed(hold: Hold, persona: str) -> Row:
-    """The row of a call that may have been billed without an answer, at the time of its hold."""
+    """The row that books an expired hold: its call may have been billed without a response."""
     request_id = _unconfirmed_id(hold.hold_id)
     return Row(hold.ts, persona, hold.surface, hold.model, hold.usd, request_id, "unconfirmed", hold.hold_id)
 
 
 def _void(row: Row, reason: str) -> Row:
-    """The row that takes `row` back: its source, too, so that what it counted as comes out right."""
+    """The row that voids `row`. It has the same cost source, so that sums by source are right, too."""
     voiding, cost = void_id(row.request_id), negative(row.cost_usd)
     return Row(
         row.ts,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import InvalidReply, PriceUnknown, ProviderError, UsageError
+from hal0_budget.inputs import read_source
 from hal0_budget.model.charge import Charge
 from hal0_budget.providers.pricelist import PriceList, price_list
 from hal0_budget.providers.settlement import Fallback, charge_of, made_id
 from hal0_budget.providers.transcript import MAX_REPLY, read_reply
-from hal0_budget.stores.files.source import read_source
 
 
 def charge_from(

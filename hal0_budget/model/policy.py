@@ -1,8 +1,7 @@
-"""The caps of a persona as a store has them, and how a change altered them."""
+"""The policy of a persona: its budget, as a store reads it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from hal0_budget.model.budget import Budget
@@ -16,12 +15,3 @@ class Policy(NamedTuple):
     persona: str
     budget: Budget
     warnings: tuple[str, ...] = ()
-
-
-class PolicyChange(NamedTuple):
-    """The keys of a budget that a change altered, each with its value before and after (None if it is not
-    set, "invalid" if no budget can hold it), and the policy after the change.
-    """
-
-    changes: Mapping[str, tuple[object, object]]
-    policy: Policy

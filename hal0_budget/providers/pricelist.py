@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hal0_budget.errors import PriceUnknown, UsageError
+from hal0_budget.inputs import read_source
 from hal0_budget.model.money import EXACT, ZERO, checked_usd, parse_usd
 from hal0_budget.providers.prices import Price, Rates
-from hal0_budget.stores.files.source import read_source
 
 _LONGEST = 64 * 1024 * 1024
 _MOST_TOKENS = 10**15

@@ -11,7 +11,7 @@ from typing import Any
 from hal0_budget.errors import InvalidReply, ProviderError
 from hal0_budget.model.money import ZERO, parse_usd
 from hal0_budget.providers.reply import Reply, one_cost, refuse_error, reply_of, text_of, unpriced_items
-from hal0_budget.stores.files.row_format import Unreadable, parse_json
+from hal0_budget.strict_json import Unreadable, parse_json
 
 # Longer than any response, pictures included. Longer data is refused before it is parsed.
 MAX_REPLY = 32 * 1024 * 1024

@@ -1,1 +1,4 @@
-"""Where spending is kept."""
+"""The stores: where the budgets, rows and holds of personas are kept."""
+
+# Seconds that a recording waits for others.
+DEFAULT_TIMEOUT = 5.0

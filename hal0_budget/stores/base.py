@@ -1,8 +1,9 @@
-"""The interface of a store: all that the account, its bookkeeping, the reports and the commands ask for.
+"""The interface of a store: everything that the account, bookkeeping, reports and commands need of one.
 
-A store keeps, for each persona of one agent, a budget, the rows of its calls, and its open holds. Only its
-own package knows what it is made of, and only `stores.open` knows which stores there are.
-`tests/stores/contract.py` states what every store must do, and is run on each of them.
+A store keeps, for each persona of one agent, a budget, the rows of its calls, and its open holds. Only the
+package of a store knows its files or tables, and only `stores.open` knows which stores exist.
+`tests/stores/contract.py` states what every store must do, and is run on each of them. Amounts are USD as
+`Decimal`; times are aware, in UTC. An OSError that a method may raise is translated by the caller.
 """
 
 from __future__ import annotations
@@ -11,29 +12,48 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from hal0_budget.model.budget import Changes
-from hal0_budget.model.policy import Policy, PolicyChange
+from hal0_budget.model.policy import Policy
 from hal0_budget.model.records import Closing, Entry, Hold, Row
 from hal0_budget.model.usage import Usage
+from hal0_budget.stores import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
     from hal0_budget.model.sums import Sums
-
-# Seconds that a recording waits for others.
-DEFAULT_TIMEOUT = 5.0
 
 # Receives how many bytes, or rows, were read, and how many there are.
 Progress = Callable[[int, int], None]
 
 
+class PolicyChange(NamedTuple):
+    """The keys of a budget that a change altered, each with its value before and after (None if it is not
+    set, "invalid" if the old value was not valid), and the policy after the change.
+    """
+
+    changes: Mapping[str, tuple[object, object]]
+    policy: Policy
+
+
+class Created(NamedTuple):
+    """What `init` did with one file: `created`, `kept` or `repaired`. For a repaired file, `saved_as` is the
+    copy of the old file, and `warnings` says which parts of its budget could not be kept.
+    """
+
+    path: Path
+    state: Literal["created", "kept", "repaired"]
+    saved_as: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+
 class Days(Protocol):
-    """The days that a report is about, in its time zone."""
+    """The days of a report, in its time zone."""
 
     def day(self, moment: str) -> str:
-        """The day (`2026-05-29`) of a second (`2026-05-29T13:05:09`) of UTC, or of a whole hour
-        (`2026-05-29T13`) of a UTC day that is not split; empty if the report is not about that day.
+        """The day (`2026-05-29`) of a UTC second (`2026-05-29T13:05:09`), or of a whole UTC hour
+        (`2026-05-29T13`) of a UTC day whose hours are not split; empty if the report leaves that day out.
         """
 
     def splits_hours(self, utc_day: str) -> bool:
@@ -41,10 +61,11 @@ class Days(Protocol):
 
 
 class Calls(NamedTuple):
-    """Rows that follow each other in one UTC hour, such as `2026-05-29T13`: neither voids nor voided.
+    """Consecutive rows of one UTC hour, such as `2026-05-29T13`. Voids and voided rows are left out.
 
-    Each has its USD, its number in the ledger from 1, and its cost source, empty if it has none, if any of
-    them has one; `row` reads one of them whole, by its place among them.
+    `usd` and `numbers` (its number in the ledger, from 1) have one item for each row. So has `sources`, in
+    which a row without a cost source has an empty text; it is empty if no row has one. `row` returns the
+    whole row by its index in these lists.
     """
 
     hour: str
@@ -55,7 +76,7 @@ class Calls(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong: in which file or table, from which line (from 1) and byte (from 0), if any."""
+    """One thing that is wrong: the file or table, and the line (from 1) and byte (from 0) if it has one."""
 
     severity: Literal["damage", "notice"]
     path: str
@@ -70,7 +91,7 @@ class Finding(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """What was read of one persona, and what was found."""
+    """The result of `verify` for one persona: how much was read, and the findings."""
 
     persona: str
     lines: int
@@ -79,48 +100,51 @@ class Audit(NamedTuple):
 
     @property
     def is_damaged(self) -> bool:
-        """Whether a gate must not judge on it."""
+        """Whether a gate must refuse to judge."""
         return any(finding.severity == "damage" for finding in self.findings)
 
 
-class Rows(Protocol):
-    """The last rows of a persona, and those that are recorded from then on."""
+@runtime_checkable
+class Tail(Protocol):
+    """The last rows of a persona, and the rows that are recorded later."""
 
     def read(self) -> Iterator[Entry | str]:
-        """The rows that came since the last `read`, in the order of the ledger, and a sentence for each
-        that is unreadable. Raises LedgerDamaged, PermissionRefused, WriteFailed.
+        """The rows that were recorded since the last `read`, in the order of the ledger, and a sentence for
+        each unreadable row. Raises LedgerDamaged, PermissionRefused, WriteFailed.
         """
 
     def close(self) -> None:
-        """Release what the stream holds. A `read` after this gives all rows."""
+        """Release the resources of the tail. The next `read` yields all rows."""
 
 
 class Transaction(Protocol):
-    """The rows and holds of one persona, which nobody else can change until the transaction ends.
+    """The rows and holds of one persona, which no other process can change until the transaction ends.
 
-    `now` is read once the transaction has begun. What `record` and `resolve` wrote is durable when they
-    return, and what `open_hold` wrote is when the transaction has ended.
+    `now` is the time at which the transaction began. What `record` and `resolve` write is durable when they
+    return. What `open_hold` writes is durable when the transaction has ended.
     """
 
     now: datetime
 
     def usage(self) -> Usage:
-        """What is spent and held now. Raises OSError."""
+        """What is spent and held at `now`, with all that this transaction has written. Raises OSError."""
 
     def find_rows(self, request_id: str) -> list[Row]:
         """Every row with that request id, newest first. Raises OSError."""
 
     def find_hold(self, hold_id: str) -> Hold | None:
-        """The open hold of that id, as of the last look at the holds."""
+        """The open hold with that id, None if there is none. Raises OSError."""
 
     def closing(self, hold_id: str) -> Closing | None:
-        """How a hold of that id ended; the last hundred are known at least."""
+        """How the hold with that id ended; None if it is open or unknown. A store remembers the last hundred
+        at least. Raises OSError.
+        """
 
     def expired_holds(self) -> list[Hold]:
-        """The open holds whose time is up, oldest first."""
+        """The open holds whose time is up at `now`, oldest first. Raises OSError."""
 
     def are_holds_sound(self) -> bool:
-        """Whether all that was ever held can still be read."""
+        """Whether every hold that was ever opened can still be read. Raises OSError."""
 
     def record(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
         """Record rows, all or none, and end the holds that they settle.
@@ -130,26 +154,26 @@ class Transaction(Protocol):
         """
 
     def resolve(self, *closings: Closing) -> None:
-        """End holds that have no row, or whose row is on record. Raises LockTimeout, OSError."""
+        """End holds that have no row, or whose row is recorded already. Raises LockTimeout, OSError."""
 
     def open_hold(self, hold: Hold) -> Hold:
-        """Open a hold; returns it as it was written. Only a row that comes later settles it.
+        """Open a hold; returns it as it was written. Only a row that is recorded later settles it.
 
         Raises LockTimeout, OSError.
         """
 
     def confirm_rows(self) -> None:
-        """Make sure that the rows that were found are durable: the writer's attempt may have failed.
+        """Make the rows that `find_rows` found durable, because the fsync of their writer may have failed.
 
-        Raises WriteFailed if they are on record no more, OSError.
+        Raises WriteFailed if they are no longer recorded, OSError.
         """
 
     def confirm_holds(self) -> None:
-        """Make sure that the holds that were found are durable. Raises OSError."""
+        """Make the holds that were found durable, for the same reason. Raises OSError."""
 
 
 class Store(Protocol):
-    """What is kept of the personas of one agent, `agent`."""
+    """The budgets, rows and holds of the personas of one agent."""
 
     @property
     def agent(self) -> str:
@@ -159,13 +183,13 @@ class Store(Protocol):
         """The ids of all personas, sorted. Raises AgentUnknown, PermissionRefused."""
 
     def require_persona(self, persona: str) -> None:
-        """Raise PersonaNotFound, or AgentUnknown, if there is no such persona."""
+        """Raise PersonaNotFound or AgentUnknown if the persona does not exist."""
 
     def policy(self, persona: str, changes: Changes | None = None) -> Policy:
-        """The caps, or what they would be with keys changed as `change_policy` changes them.
+        """The policy, or the one that `changes` would make of it; see `change_policy`.
 
-        Raises InvalidId, AgentUnknown, PersonaNotFound; PersonaMalformed if a cap is invalid that is not
-        changed; OSError.
+        Raises InvalidId, AgentUnknown, PersonaNotFound, OSError; PersonaMalformed if a cap that is not
+        changed is invalid.
         """
 
     def change_policy(
@@ -177,7 +201,10 @@ class Store(Protocol):
         """
 
     def usage(self, persona: str, now: datetime, progress: Progress | None = None) -> Usage:
-        """What is spent and held, as one snapshot that waits for nobody. Raises OSError."""
+        """What is spent and held at `now`: one snapshot, without waiting for a lock. Raises OSError.
+
+        A store may keep what it read, so that the next call reads only what was recorded since.
+        """
 
     def transaction(
         self,
@@ -186,10 +213,10 @@ class Store(Protocol):
         timeout: float = DEFAULT_TIMEOUT,
         request_ids: Collection[str] = (),
     ) -> AbstractContextManager[Transaction]:
-        """A transaction that waits for others `timeout` seconds at most. `request_ids` are the ids that it
-        will look for, as far as they are known before.
+        """A transaction on the persona; entering it waits for others `timeout` seconds at most.
 
-        Raises LockTimeout, LedgerDamaged, OSError.
+        `request_ids` are the ids that will be passed to `find_rows`, as far as they are known: a store may
+        search for them before it waits. Raises LockTimeout, LedgerDamaged, OSError.
         """
 
     def open_holds(self, persona: str, now: datetime) -> tuple[Hold, ...]:
@@ -197,36 +224,35 @@ class Store(Protocol):
 
     def entries(
         self, persona: str, now: datetime, last: int | None = None, since: date | None = None
-    ) -> Rows:
-        """The `last` rows (None for all) of days from `since` on (UTC), and those that come.
-
-        Raises LedgerDamaged if there were rows, and they are gone.
+    ) -> Tail:
+        """The `last` rows (None for all) of the UTC days from `since` on, and the rows that are recorded
+        later. Raises LedgerDamaged if rows were lost, so that none is left.
         """
 
     def state(self, persona: str) -> object:
-        """A value that differs when anything of the persona has changed. Raises InvalidId."""
+        """A value that changes when the budget, the rows or the holds change. Raises InvalidId."""
 
     def daily(self, usage: Usage) -> Mapping[str, Decimal]:
-        """USD by the day (`2026-05-29`) of UTC that `usage` was summed from; days long past may be put
-        together under the first day of their month or year.
+        """The USD that `usage` counted, by UTC day (`2026-05-29`). The sum of a month or a year long past
+        may be under its first day.
         """
 
     def spending(self, persona: str, usage: Usage, days: Days, progress: Progress) -> Iterator[Sums]:
-        """The sums of the rows that `usage` counted, by those days, in any number of parts.
+        """The sums of the rows that `usage` counted, by the days of `days`, in any number of parts.
 
-        Raises LedgerDamaged if they are not those that `usage` counted; OSError.
+        Raises LedgerDamaged if the rows that `usage` counted are gone; OSError.
         """
 
     def calls(self, persona: str, usage: Usage, progress: Progress) -> Iterator[Calls]:
         """The calls that `usage` counted, in the order in which they were recorded. Unreadable rows are
-        passed over. Raises OSError.
+        left out. Raises OSError.
         """
 
     def verify(self, persona: str, now: datetime) -> Audit:
-        """Read everything, and say what is wrong; changes nothing. Raises BudgetError."""
+        """Read and check everything of the persona. Changes nothing. Raises BudgetError."""
 
     def repair(self, persona: str, now: datetime, timeout: float = DEFAULT_TIMEOUT) -> list[str]:
-        """Set right what can be without guessing; a sentence for each thing that was done.
+        """Repair what can be repaired without guessing; returns a sentence for each repair.
 
         Raises BudgetError.
         """

@@ -18,12 +18,13 @@ from hal0_budget.errors import LockTimeout, PersonaNotFound
 from hal0_budget.model.budget import KEYS, Budget, Changes, checked_changes
 from hal0_budget.model.ids import checked_id
 from hal0_budget.model.money import total
-from hal0_budget.model.policy import Policy, PolicyChange
+from hal0_budget.model.policy import Policy
 from hal0_budget.model.records import Closing, Entry, Hold, Row
 from hal0_budget.model.sums import TOLD, Sums, merge, sum_of
 from hal0_budget.model.usage import Usage
 from hal0_budget.model.windows import SPEND_WINDOWS, window_start
-from hal0_budget.stores.base import DEFAULT_TIMEOUT, Audit, Calls, Days, Progress, Rows, Transaction
+from hal0_budget.stores import DEFAULT_TIMEOUT
+from hal0_budget.stores.base import Audit, Calls, Days, PolicyChange, Progress, Tail, Transaction
 
 
 class MemoryStore:
@@ -89,9 +90,9 @@ class MemoryStore:
 
     def entries(
         self, persona: str, now: datetime, last: int | None = None, since: date | None = None
-    ) -> Rows:
+    ) -> Tail:
         """See `Store`."""
-        return _MemoryRows(self._find(persona), last, since or date.min)
+        return _MemoryTail(self._find(persona), last, since or date.min)
 
     def state(self, persona: str) -> object:
         """See `Store`."""
@@ -224,7 +225,7 @@ class _MemoryTransaction:
         """Nothing is left to write."""
 
 
-class _MemoryRows:
+class _MemoryTail:
     """The `last` rows of a persona of days from `since` on, and those that come."""
 
     def __init__(self, found: _Persona, last: int | None, since: date) -> None:
@@ -234,7 +235,7 @@ class _MemoryRows:
         self._voided: frozenset[str | None] = frozenset()
 
     def read(self) -> Iterator[Entry | str]:
-        """See `Rows`."""
+        """See `Tail`."""
         at = self._begin() if self._at is None else self._at
         for number, row in enumerate(self._found.state.rows[at:], at + 1):
             self._at = number
@@ -242,7 +243,7 @@ class _MemoryRows:
                 yield Entry(row, row.request_id in self._voided)
 
     def close(self) -> None:
-        """See `Rows`."""
+        """See `Tail`."""
         self._at = None if self._at is None else 0
 
     def _begin(self) -> int:

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from hal0_budget import Account, Charge, Home
+from hal0_budget import Account, Charge, Home, Tail
 from hal0_budget.model.records import Entry, Row
-from hal0_budget.stores.base import Rows
 from hal0_budget.stores.files import blocks
 from hal0_budget.stores.files.torn_writes import seal_of
 from tests.conftest import NOON, Cli, Proof, put_ledger
@@ -251,7 +250,7 @@ def test_what_is_no_ledger_is_65(cli: Cli, ledger: Path) -> None:
         assert "is longer than 262144 bytes" in done.stderr
 
 
-def given(tail: Rows) -> Iterator[str]:
+def given(tail: Tail) -> Iterator[str]:
     for found in tail.read():
         assert isinstance(found, Entry)
         yield found.row.request_id

@@ -12,7 +12,8 @@ import pytest
 
 from hal0_budget import Account, Home
 from hal0_budget.stores.files.audit import audit
-from hal0_budget.stores.files.row_format import Unreadable, is_blank, parse_row
+from hal0_budget.stores.files.row_format import is_blank, parse_row
+from hal0_budget.strict_json import Unreadable
 from tests.conftest import NOON, Cli, Proof, forget_marks
 
 pytestmark = pytest.mark.promise(3)

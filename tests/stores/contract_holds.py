@@ -13,7 +13,7 @@ from hal0_budget.errors import Conflict, HoldNotFound
 from hal0_budget.model.records import Closing, Hold, Row
 from hal0_budget.stores.base import Store
 from tests.conftest import NOON, Clock
-from tests.stores.contract_base import CENT, Contract, reserve, rows_of, spent_and_held
+from tests.stores.contract_base import CENT, Contract, OpenStore, reserve, rows_of, spent_and_held
 
 MINUTE = timedelta(minutes=1)
 HOLD = Hold("h", Decimal("0.4"), NOON, NOON + timedelta(minutes=15), "book", "cli", "m")
@@ -198,6 +198,29 @@ class HoldContract(Contract):
             assert hold[:7] == HOLD[:7]
         assert store.usage("hermes", NOON).held == HOLD.usd
         assert store.open_holds("hermes", NOON) == (hold,)
+
+    def test_each_step_of_a_transaction_knows_the_holds_of_other_handles(
+        self, open_store: OpenStore, clock: Clock
+    ) -> None:
+        with open_store().transaction("hermes", clock) as transaction:
+            transaction.open_hold(HOLD)
+        with open_store().transaction("hermes", clock) as transaction:
+            transaction.open_hold(HOLD._replace(hold_id="b"))
+        with open_store().transaction("hermes", clock) as transaction:
+            assert transaction.find_hold("h") is not None
+        settled, released = Closing("h", "settled", "r1"), Closing("b", "released")
+        with open_store().transaction("hermes", clock) as transaction:
+            transaction.record((ROW,), (settled,))
+        with open_store().transaction("hermes", clock) as transaction:
+            transaction.resolve(released)
+        for hold_id, closing in (("h", settled), ("b", released)):
+            with open_store().transaction("hermes", clock) as transaction:
+                assert transaction.closing(hold_id) == closing
+        clock.now = HOLD.expires
+        with open_store().transaction("hermes", clock) as transaction:
+            assert transaction.expired_holds() == []
+            assert transaction.are_holds_sound()
+        assert open_store().usage("hermes", clock.now).held == 0
 
     def test_last_hundred_holds_that_ended_are_known(self, store: Store, clock: Clock) -> None:
         names = [f"h{number}" for number in range(130)]

@@ -19,7 +19,7 @@ from hal0_budget.model.records import Entry, Row
 from hal0_budget.model.sums import Sum, Sums, merge, sum_of, total_of
 from hal0_budget.model.tokens import Tokens
 from hal0_budget.reporting.dates import Calendar, span_of, zone_of
-from hal0_budget.stores.base import Rows, Store
+from hal0_budget.stores.base import Store, Tail
 from tests.conftest import NOON, Clock
 from tests.stores.contract_base import CENT, Contract, reserve, rows_of
 
@@ -55,7 +55,7 @@ def record_some(account: Account, count: int = 60, seed: int = 7) -> list[Row]:
     return rows_of(account)
 
 
-def read(rows: Rows) -> list[tuple[str, bool]]:
+def read(rows: Tail) -> list[tuple[str, bool]]:
     """The request ids that came since the last time, and whether each is voided."""
     entries = list(rows.read())
     assert all(isinstance(entry, Entry) for entry in entries)

@@ -13,8 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hal0_budget import Account, BudgetError, Row
-from hal0_budget.stores.files.row_format import Unreadable, is_hour, parse_row, plain_rows
+from hal0_budget.stores.files.row_format import is_hour, parse_row, plain_rows
 from hal0_budget.stores.files.tally import Tally
+from hal0_budget.strict_json import Unreadable
 from tests.conftest import NOON, SAMPLES, Cli
 from tests.support.rows import GOOD, UNREADABLE, nearly_rows, with_cost, with_ts
 

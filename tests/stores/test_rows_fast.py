@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 
 from hal0_budget.model.records import Row
 from hal0_budget.stores.files import row_format as rows_module
-from hal0_budget.stores.files.row_format import (
-    Unreadable,
-    is_hour,
-    parse_row,
-    plain_costs,
-    plain_facts,
-    plain_rows,
-)
+from hal0_budget.stores.files.row_format import is_hour, parse_row, plain_costs, plain_facts, plain_rows
+from hal0_budget.strict_json import Unreadable
 from tests.conftest import SAMPLES
 
 SIX_KEYS = (

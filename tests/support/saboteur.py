@@ -21,7 +21,7 @@ from typing import IO, Any, Literal, NamedTuple, NoReturn
 
 VERDICTS = {0, 10, 20}
 
-_OURS = ("decimal", "hal0_budget.errors", "hal0_budget.stores.files.row_format")
+_OURS = ("decimal", "hal0_budget.errors", "hal0_budget.strict_json")
 
 # How the program is to meet an error, at what call, import, function or depth, and the error's repr.
 Run = tuple[Literal["none", "call", "import", "function", "depth"], str, str]

@@ -25,10 +25,10 @@ BANNED = {
     "multiprocessing", "concurrent", "zoneinfo", "fractions", "html", "csv", "hashlib", "genai_prices",
     "unicodedata", "hal0_budget.providers", "hal0_budget.reporting",
     "hal0_budget.model.cap_words", "hal0_budget.model.lookalikes", "hal0_budget.model.sums",
-    "hal0_budget.model.tokens",
+    "hal0_budget.model.tokens", "hal0_budget.stores.base", "hal0_budget.stores.memory",
     "hal0_budget.stores.files.calls", "hal0_budget.stores.files.day_sums",
     "hal0_budget.stores.files.salvage", "hal0_budget.stores.files.scaffold",
-    "hal0_budget.stores.files.source", "hal0_budget.stores.files.sums", "hal0_budget.stores.files.tail",
+    "hal0_budget.inputs", "hal0_budget.stores.files.sums", "hal0_budget.stores.files.tail",
     "hal0_budget.cli.candidates", "hal0_budget.cli.caps", "hal0_budget.cli.pricing",
     "hal0_budget.cli.response", "hal0_budget.cli.process", "hal0_budget.cli.terminal",
     "hal0_budget.cli.render.rows", "hal0_budget.cli.commands.run", "hal0_budget.cli.commands.set",
@@ -127,7 +127,10 @@ PURE = (
 # The floors of the house from the ground up: a module imports those of its own floor and below.
 FLOORS = {
     **dict.fromkeys(PURE, 0),
+    "strict_json": 0,
     "clock": 1,
+    "durable": 1,
+    "inputs": 1,
     "stores": 1,
     "cli.process": 2,
     "providers": 2,
@@ -147,14 +150,27 @@ RULES = {"errors", "model"}
 ARROWS = {
     "errors": set[str](),
     "clock": set[str](),
+    "strict_json": set[str](),
+    "durable": set[str](),
+    "inputs": {"errors"},
     "model": {"errors"},
-    "stores": RULES,
+    "stores": {*RULES, "durable", "strict_json"},
     "bookkeeping": {*RULES, "stores"},
-    "providers": {*RULES, "stores"},
+    "providers": {*RULES, "inputs", "strict_json"},
     "reporting": {*RULES, "stores", "clock"},
     "account": {*RULES, "stores", "clock", "bookkeeping"},
     "__init__": {*RULES, "stores", "account", "reporting"},
-    "cli": {*RULES, "stores", "clock", "account", "reporting", "providers"},
+    "cli": {
+        *RULES,
+        "stores",
+        "clock",
+        "durable",
+        "inputs",
+        "strict_json",
+        "account",
+        "reporting",
+        "providers",
+    },
     "__main__": {"errors", "cli"},
 }
 
@@ -209,13 +225,49 @@ def test_only_what_draws_imports_rich_and_only_init_writes_toml() -> None:
         assert importing == home
 
 
-# The public names of the file store, and helpers that are no part of it.
-SHARED = {"stores.files.durable", "stores.files.source", "stores.files.row_format"}
+def backend(module: str) -> str | None:
+    """The store that a module belongs to, such as `files`; None for the interface and all outside."""
+    if not module.startswith("stores.") or module in {"stores.base", "stores.open"}:
+        return None
+    return module.split(".")[1]
 
 
-def test_only_the_opener_of_stores_imports_one() -> None:
-    outside = [module for module in MODULES if not module.startswith("stores.files")]
-    importing = {
-        m for m in outside for name in ours(m) if name.startswith("stores.files.") and name not in SHARED
+def test_only_the_opener_of_stores_imports_a_backend() -> None:
+    importing = {(m, backend(name)) for m in MODULES for name in ours(m) if backend(name) != backend(m)}
+    # The package offers the store in memory to the tests of its users.
+    assert {(m, store) for m, store in importing if store} == {
+        ("stores.open", "files"),
+        ("__init__", "memory"),
     }
-    assert importing == {"stores.open", "__init__"}
+    assert {backend(home) for home in hal0_budget._HOMES.values()} == {None, "memory"}
+
+
+def calls_of(module: str) -> Iterator[tuple[str, str]]:
+    """Each function that a module calls, and the name before the last dot, empty if there is none."""
+    for node in ast.walk(ast.parse(MODULES[module].read_bytes())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = node.func.value
+            yield node.func.attr, owner.id if isinstance(owner, ast.Name) else ""
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield node.func.id, ""
+
+
+def test_only_the_file_store_opens_data_files() -> None:
+    opening = {"open", "opened", "fdopen", "read_bytes", "read_text", "write_bytes", "write_text", "touch"}
+    others = {
+        "durable",  # opens what its callers name
+        "inputs",  # a file, a pipe or stdin that is named on the command line
+        "cli.process.runner",  # the file in which the child of `run` reports its cost
+        "cli.commands.completion",  # a script of this package
+        "__main__",  # /dev/null
+    }
+    found = {m for m in MODULES if {name for name, _ in calls_of(m)} & opening}
+    assert {m for m in found if backend(m) != "files"} == others
+    durable = {m for m in MODULES if "durable" in ours(m) and backend(m) != "files"}
+    # `report --output` writes a file that no store reads.
+    assert durable == {"cli.commands.report"}
+
+
+def test_only_the_clock_reads_the_time() -> None:
+    reading = {("now", "datetime"), ("utcnow", "datetime"), ("today", "date"), ("time", "time")}
+    assert {m for m in MODULES if reading & set(calls_of(m))} == {"clock"}

@@ -11,10 +11,10 @@ from typing import Any
 
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import BudgetError, InvalidCharge
+from hal0_budget.inputs import blocks_of
 from hal0_budget.model.charge import Charge
 from hal0_budget.model.money import checked_usd
-from hal0_budget.stores.files.row_format import Unreadable, parse_object
-from hal0_budget.stores.files.source import blocks_of
+from hal0_budget.strict_json import Unreadable, parse_object
 
 _KEYS = {"cost_usd", "model", "surface", "request_id", "ts", "persona_id", "hold_id", "cost_source"}
 # At most so many bad lines are quoted in the message.

@@ -13,8 +13,8 @@ from hal0_budget.cli.render.emit import Result
 from hal0_budget.errors import BudgetError, InvalidCharge, InvalidEstimate, UsageError
 from hal0_budget.model.charge import Charge
 from hal0_budget.model.money import dollars, total
-from hal0_budget.model.results import Receipt
-from hal0_budget.stores.base import DEFAULT_TIMEOUT
+from hal0_budget.model.receipts import Receipt
+from hal0_budget.stores import DEFAULT_TIMEOUT
 
 _MORE = (
     "cost_source", "hold_id", "price",

@@ -8,8 +8,9 @@ import typer
 
 from hal0_budget.cli.options import Context, LockWait, shared_options
 from hal0_budget.cli.render.emit import Result
-from hal0_budget.stores.base import DEFAULT_TIMEOUT
-from hal0_budget.stores.open import DEFAULT_PERSONAS, create
+from hal0_budget.stores import DEFAULT_TIMEOUT
+from hal0_budget.stores.open import DEFAULT_PERSONAS
+from hal0_budget.stores.open import init as set_up
 
 
 @shared_options()
@@ -37,7 +38,7 @@ def init(
     Each has an empty budget; active.txt names the first. Existing files are not changed.
     """
     home = context.home
-    done = create(home, personas or DEFAULT_PERSONAS, repair=repair, lock_timeout=lock_timeout)
+    done = set_up(home, personas or DEFAULT_PERSONAS, repair=repair, lock_timeout=lock_timeout)
     return Result(
         data={
             "agent": home.agent,

@@ -17,7 +17,7 @@ from hal0_budget.clock import utc_now
 from hal0_budget.errors import UsageError
 from hal0_budget.model.records import Entry
 from hal0_budget.reporting.dates import FORMS, day_of
-from hal0_budget.stores.base import Rows
+from hal0_budget.stores.base import Tail
 
 _SHOWN = 20
 _PAUSE = 0.2
@@ -84,7 +84,7 @@ def _listed(found: Iterator[Entry | str]) -> Iterator[Result]:
         yield _result(batch)
 
 
-def _followed(tail: Rows) -> Iterator[Result]:
+def _followed(tail: Tail) -> Iterator[Result]:
     import gc
 
     # `main()` disables the garbage collector for short runs; this one may last for months.

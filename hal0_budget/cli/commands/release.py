@@ -10,7 +10,7 @@ from hal0_budget.account import Account
 from hal0_budget.cli.options import Context, LockWait, Persona, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.model.money import dollars
-from hal0_budget.stores.base import DEFAULT_TIMEOUT
+from hal0_budget.stores import DEFAULT_TIMEOUT
 
 
 @shared_options()

@@ -14,12 +14,12 @@ from hal0_budget.cli.options import ColorWhen, Context, Output, shared_options
 from hal0_budget.cli.render.emit import Result, json_text
 from hal0_budget.cli.terminal.progress import reading
 from hal0_budget.clock import utc_now
+from hal0_budget.durable import replace
 from hal0_budget.errors import UsageError, from_os_error
 from hal0_budget.reporting.dates import day_at, zone_of
 from hal0_budget.reporting.grouping import by_of, default_since
 from hal0_budget.reporting.report import Report
 from hal0_budget.reporting.report import report as made
-from hal0_budget.stores.files.durable import replace
 
 Format = Literal["table", "plain", "csv", "markdown", "json", "html"]
 

@@ -22,7 +22,7 @@ from hal0_budget.cli.options import (
 )
 from hal0_budget.cli.pricing import estimate_of
 from hal0_budget.cli.render.emit import Result
-from hal0_budget.stores.base import DEFAULT_TIMEOUT
+from hal0_budget.stores import DEFAULT_TIMEOUT
 
 
 @shared_options()

@@ -33,7 +33,7 @@ from hal0_budget.model.money import dollars, parse_usd
 from hal0_budget.model.records import Hold
 from hal0_budget.providers.settlement import Fallback, charge_of
 from hal0_budget.providers.transcript import MAX_REPLY, read_reply
-from hal0_budget.stores.base import DEFAULT_TIMEOUT
+from hal0_budget.stores import DEFAULT_TIMEOUT
 
 
 @shared_options()

@@ -24,9 +24,9 @@ from hal0_budget.cli.options import Context, LockWait, Persona, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.errors import UsageError
 from hal0_budget.model.money import plain
-from hal0_budget.model.results import Revision
+from hal0_budget.model.receipts import Revision
 from hal0_budget.model.windows import Window
-from hal0_budget.stores.base import DEFAULT_TIMEOUT
+from hal0_budget.stores import DEFAULT_TIMEOUT
 
 
 @shared_options()

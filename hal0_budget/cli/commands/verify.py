@@ -11,7 +11,8 @@ from hal0_budget.cli.options import Context, LockWait, shared_options
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import LedgerDamaged
-from hal0_budget.stores.base import DEFAULT_TIMEOUT, Audit
+from hal0_budget.stores import DEFAULT_TIMEOUT
+from hal0_budget.stores.base import Audit
 from hal0_budget.stores.open import open_store
 
 

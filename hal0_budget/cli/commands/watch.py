@@ -16,7 +16,7 @@ from hal0_budget.clock import utc_now
 from hal0_budget.errors import BudgetError
 from hal0_budget.model.records import Entry, Hold
 from hal0_budget.model.results import Statement
-from hal0_budget.stores.base import Rows, Store
+from hal0_budget.stores.base import Store, Tail
 from hal0_budget.stores.open import open_store
 
 # More rows than a terminal has lines.
@@ -57,7 +57,7 @@ class Watched:
         self.error: str | None = None
         self.holds: tuple[Hold, ...] = ()
         self._account = Account(store, name)
-        self._rows: Rows | None = None
+        self._rows: Tail | None = None
         self._seen: object = None
 
     def update(self, now: datetime) -> list[Entry] | None:

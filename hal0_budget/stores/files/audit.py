@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from hal0_budget.durable import NotRegular, opened
 from hal0_budget.errors import BudgetError
 from hal0_budget.model.money import dollars
 from hal0_budget.stores.base import Audit, Finding
@@ -20,7 +21,6 @@ from hal0_budget.stores.files.blocks import Blocks, LongLine, NotALedger
 from hal0_budget.stores.files.cache import Cache
 from hal0_budget.stores.files.cache_audit import CacheAudit
 from hal0_budget.stores.files.checkpoint import Saved
-from hal0_budget.stores.files.durable import NotRegular, opened
 from hal0_budget.stores.files.finding import damage, notice
 from hal0_budget.stores.files.layout import Home
 from hal0_budget.stores.files.ledger import CACHE, CHECKPOINT, HOLDS, Ledger, scan

@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from hal0_budget.stores.base import Progress
-from hal0_budget.stores.files.durable import size_of
+from hal0_budget.durable import size_of
 from hal0_budget.stores.files.row_format import PlainRow, lines_and_rows
+
+if TYPE_CHECKING:
+    from hal0_budget.stores.base import Progress
 
 # The most bytes that are read at once, and the longest line.
 BLOCK = 256 * 1024

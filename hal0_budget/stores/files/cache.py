@@ -18,8 +18,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from hal0_budget.durable import opened
 from hal0_budget.stores.files.cache_parts import CacheUnusable, Parts
-from hal0_budget.stores.files.durable import opened
 
 if TYPE_CHECKING:
     import sqlite3

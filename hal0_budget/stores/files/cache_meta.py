@@ -9,7 +9,7 @@ import sys
 from binascii import crc32
 from typing import Any, NamedTuple
 
-from hal0_budget.stores.files.durable import size_of
+from hal0_budget.durable import size_of
 
 # The numbers have the byte order of the machine, so it is part of the format.
 _FORMAT = f"1 {sys.byteorder}"

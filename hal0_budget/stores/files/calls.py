@@ -11,10 +11,10 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
+from hal0_budget.durable import opened
 from hal0_budget.model.records import Row
 from hal0_budget.stores.base import Calls, Progress
 from hal0_budget.stores.files.blocks import ended_blocks
-from hal0_budget.stores.files.durable import opened
 from hal0_budget.stores.files.row_format import (
     PlainRow,
     are_all,

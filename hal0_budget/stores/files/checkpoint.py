@@ -23,8 +23,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hal0_budget.durable import NotRegular, opened, replace, size_of, write_whole
 from hal0_budget.model.money import plain
-from hal0_budget.stores.files.durable import NotRegular, opened, replace, size_of, write_whole
 from hal0_budget.stores.files.growth import Gained, Growth
 from hal0_budget.stores.files.marks import HoldsMark, LedgerMark, Marks, marks_in, may_be_mark, owner_of
 from hal0_budget.stores.files.tally import BadLine, Tally

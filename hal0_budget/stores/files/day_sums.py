@@ -18,6 +18,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
+from hal0_budget.durable import opened
 from hal0_budget.model.money import ZERO, add, plain, total
 from hal0_budget.model.sums import NO_TOKENS, Sum, Sums, TokenCounts, merge, total_of
 from hal0_budget.stores.files.blocks import NotALedger, ended_blocks
@@ -25,7 +26,6 @@ from hal0_budget.stores.files.cache import Cache, CacheUnavailable
 from hal0_budget.stores.files.cache_meta import Mark
 from hal0_budget.stores.files.cache_parts import CacheUnusable, Parts, crc_of
 from hal0_budget.stores.files.catch_up import current
-from hal0_budget.stores.files.durable import opened
 from hal0_budget.stores.files.ledger import Ledger
 from hal0_budget.stores.files.sums import sums_of
 from hal0_budget.stores.files.tally import Tally

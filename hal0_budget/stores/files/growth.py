@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from hal0_budget.stores.files.durable import identity_of
+from hal0_budget.durable import identity_of
 
 # So many bytes before the place where reading goes on must be what they were.
 _GUARD = 64

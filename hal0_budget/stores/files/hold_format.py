@@ -18,19 +18,20 @@ from typing import Any, NamedTuple, get_args
 
 from hal0_budget.model.money import checked_usd
 from hal0_budget.model.records import Closing, Hold, OnExpiry, Outcome
-from hal0_budget.stores.files.row_format import Unreadable, is_hour, parse_object
+from hal0_budget.stores.files.row_format import is_hour
+from hal0_budget.strict_json import Unreadable, parse_object
 
 VERSION = 2
 
 _CRC = b',"crc32":"'
-# What follows: eight hexadecimal digits, and the end of the line.
+# The length of what follows: eight hexadecimal digits and the end of the line.
 _END = 10
 
 _TEXT = r"[ !#-\[\]-~]++"
 _MINUTES = r":[0-5]\d:[0-5]\d\.\d{6}\+00:00"
-# A line as this program writes it: its body; a hold's id, USD, hour, expiry and ledger size; the hold that a
-# resolution ends, how, and by which row; the checksum. Every line that this matches, `parse_entry` reads
-# alike.
+# A line as this program writes it. Its groups: the body; id, USD, hour, expiry and ledger size of a hold;
+# hold id, outcome and request id of a resolution; the checksum. `parse_entry` reads every line that matches,
+# with the same result.
 _PLAIN = (
     rf'^(\{{"hold":"({_TEXT})","usd":((?>0|[1-9]\d{{0,8}})(?>(?:\.\d{{1,40}})?))'
     rf',"ts":"([0-9T-]{{13}}){_MINUTES}","expires":"([0-9T-]{{13}}{_MINUTES})"'
@@ -41,14 +42,14 @@ _PLAIN = (
 
 
 class Header(NamedTuple):
-    """The first line of a journal: its id, whose it is, and how often it was rewritten, from 1."""
+    """The first line of a journal: its id, its persona, and its generation, from 1."""
 
     journal: str
     persona: str
     generation: int
 
     def body(self) -> bytes:
-        """The header as its line has it, up to the checksum."""
+        """The line of the header, up to the checksum."""
         return (
             f'{{"journal":{json.dumps(self.journal)},"persona_id":{json.dumps(self.persona)}'
             f',"generation":{self.generation},"version":{VERSION}'
@@ -59,7 +60,7 @@ Entry = Header | Hold | Closing
 
 
 def chained(entries: tuple[Entry, ...], chain: int) -> bytes:
-    """The lines of `entries` behind a line whose checksum is `chain`; the first line of all follows 0."""
+    """The lines of `entries` after a line whose checksum is `chain`, which is 0 for the first line."""
     lines = []
     for entry in entries:
         body = entry.body()
@@ -69,7 +70,7 @@ def chained(entries: tuple[Entry, ...], chain: int) -> bytes:
 
 
 def body_of(line: bytes) -> tuple[bytes, int | None]:
-    """The part of a line, without newline, that its checksum covers, and the checksum that it states."""
+    """The part of a line (without newline) that its checksum covers, and that checksum, None if missing."""
     body, found, rest = line.rpartition(_CRC)
     if not (found and len(rest) == _END and rest.endswith(b'"}')):
         return line, None
@@ -77,19 +78,19 @@ def body_of(line: bytes) -> tuple[bytes, int | None]:
         stated = int(rest[:-2], 16)
     except ValueError:
         return line, None
-    # As it is written: upper case would be another spelling of the same number.
+    # In upper case it would be the same number, but not the same bytes.
     return (body, stated) if rest.startswith(b"%08x" % stated) else (line, None)
 
 
 def plain_lines(block: bytes) -> list[tuple[str, ...]] | None:
-    """The lines of a block, taken apart as `_PLAIN` does; None if one of them is not plain."""
+    """The groups of `_PLAIN` for each line of a block; None if one of the lines is not plain."""
     found: list[tuple[str, ...]] = re.findall(_PLAIN, block.decode("latin-1"), re.MULTILINE | re.ASCII)
     hours = {line[3] for line in found} | {line[4][:13] for line in found}
     return found if len(found) == block.count(b"\n") and all(map(is_hour, hours - {""})) else None
 
 
 def parse_entry(line: bytes) -> Entry:
-    """What a line of the journal says; its checksum is not looked at. Raises Unreadable with the reason."""
+    """The entry in a line of the journal; the checksum is ignored. Raises Unreadable with the reason."""
     found = parse_object(line)
     try:
         if "journal" in found:

@@ -1,6 +1,6 @@
-"""The holds of a persona, as the lines of its journal say: what is open, what was closed last, and their sum.
+"""The holds of a persona, computed from the lines of its journal: open holds, closed holds and their sum.
 
-Pure: lines come in, and nothing is read or written here.
+Pure: this module gets lines; it reads and writes nothing.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from typing import cast
 from hal0_budget.model.money import EXACT, ZERO, total
 from hal0_budget.model.records import Closing, Hold, Outcome
 from hal0_budget.stores.files.hold_format import Header, body_of, parse_entry, plain_lines
-from hal0_budget.stores.files.row_format import TORN_MARK, Unreadable, is_blank
+from hal0_budget.stores.files.row_format import TORN_MARK, is_blank
+from hal0_budget.strict_json import Unreadable
 
-# Under contention each process reads the holds of all others: so many new bytes are read the fast way.
+# More new bytes than this are read the fast way: under contention each process reads the holds of all others.
 _MANY = 2048
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class HoldState:
-    """The open holds and the last closed ones of `persona`, fed with the lines of its journal.
+    """The open holds of `persona` and those that were closed last, as the lines of its journal have them.
 
-    Reading goes on behind damage, so that holds that were opened since are still counted; what is counted
-    then is no more than a hint.
+    Reading goes on after damage, so that later holds are counted, too; the sum is then only a hint.
 
-    Fast path under contention: of plain lines only the sum and the next expiry are computed; a `Hold` is made
-    when it is asked for.
+    Fast path under contention: of plain lines only the sum and the next expiry are computed. A `Hold` is made
+    when a method needs it.
     """
 
     closed: dict[str, Closing]
     total: Decimal
-    # A plain line is kept as its text until the hold is asked for.
+    # A plain line is kept as text until its hold is needed.
     _open: dict[str, Hold | str]
     # What is wrong with the lines that were read.
     _broken: str | None
-    # No open hold expires before this: looking at each of them every time would not stay flat.
+    # No open hold expires before this. Without it, each call would examine all open holds.
     _soonest: datetime
     _ledger_size: int
     _size: int
@@ -54,8 +54,8 @@ class HoldState:
         self._clear()
 
     def held(self, now: datetime, settled: Collection[str]) -> Decimal:
-        """USD that open holds set aside, without those that were `settled` by a ledger row that the journal
-        has not recorded yet, and without those that are given back because their time is up.
+        """USD of the open holds. Excludes holds `settled` by a ledger row that the journal has not recorded
+        yet, and holds to release whose time is up.
         """
         gone = {hold_id: self._made(hold_id) for hold_id in settled}
         gone |= {hold.hold_id: hold for hold in self.expired(now) if hold.on_expiry == "release"}
@@ -65,21 +65,21 @@ class HoldState:
         return result
 
     def __contains__(self, hold_id: object) -> bool:
-        """Whether there is an open hold of that id."""
+        """Whether a hold with that id is open."""
         return hold_id in self._open
 
     def is_settled_by(self, hold_id: str, byte: int) -> bool:
-        """Whether a row that names the hold settles it: not if it was in the ledger, at that byte, before the
-        hold was opened. Then it belongs to an earlier hold of the same id.
+        """Whether the row at `byte` of the ledger, which names the hold, settles it. A row from before the
+        hold was opened belongs to an earlier hold with the same id.
         """
         return hold_id in self._open and byte >= self._made(hold_id).ledger_size
 
     def ledger_size(self) -> int:
-        """The size that the ledger is known to have had: the largest that a hold of the journal names."""
+        """The largest size of the ledger, in bytes, that a hold of the journal names."""
         return self._ledger_size
 
     def find(self, hold_id: str) -> Hold | None:
-        """The open hold of that id."""
+        """The open hold with that id, None if there is none."""
         return self._made(hold_id) if hold_id in self._open else None
 
     def open(self) -> list[Hold]:
@@ -116,7 +116,7 @@ class HoldState:
             self._lines += 1
 
     def _take_fragment(self, fragment: bytes) -> None:
-        """Read the last line if it only lacks its newline; anything else there is a torn write."""
+        """Read the last line if it lacks only its newline. Anything else is a torn write."""
         body, stated = body_of(fragment)
         if stated is not None and stated == crc32(body, self._chain):
             self._take(fragment, 0)
@@ -127,7 +127,7 @@ class HoldState:
         if is_blank(line) or line.endswith(TORN_MARK):
             return
         if line.startswith(b"\0") and self._size >= durable:
-            # A power cut kept a later write and lost one before it; neither was acknowledged.
+            # After a power cut, a later write may be kept and an earlier one lost; neither was acknowledged.
             return
         try:
             entry = parse_entry(line)
@@ -141,18 +141,18 @@ class HoldState:
         elif isinstance(entry, Hold):
             self._take_hold(entry)
         elif is_sound:
-            # A resolution that may have been altered gives nothing back.
+            # A resolution that may have been altered closes no hold.
             self._close(entry)
 
     def _is_chained(self, line: bytes) -> bool:
-        """Follow the chain of checksums to a line; False, and noted as damage, if it does not continue it."""
+        """Whether the line continues the chain of checksums. If not, that is recorded as damage."""
         body, stated = body_of(line)
         if stated is None and self._header is None and self._size == 0:
             self._is_legacy = True
         if self._is_legacy and stated is None:
             return True
         expected = crc32(body, self._chain)
-        # Follow what the line states, so that damage to one line is damage of that line alone.
+        # Continue from the checksum in the line, so that damage to one line does not spread to the next.
         self._chain = stated or self._chain
         if stated == expected and not self._is_legacy:
             return True
@@ -176,7 +176,7 @@ class HoldState:
         self.total = EXACT.add(self.total, hold.usd)
 
     def _take_plain(self, lines: list[tuple[str, ...]]) -> bool:
-        """Read plain lines; False, and nothing read, if their checksums do not continue the chain."""
+        """Count plain lines. Returns False and counts nothing if a checksum does not continue the chain."""
         bodies, ids, usds, _, expiries, ledger_sizes, closings, _, _, stated = zip(*lines, strict=True)
         chain = self._chain
         for body, checksum in zip(bodies, stated, strict=True):
@@ -205,7 +205,7 @@ class HoldState:
         return True
 
     def _add(self, amounts: Sequence[str], expiries: Sequence[str], ledger_sizes: Sequence[str]) -> None:
-        """Count holds that were opened, of which each sequence has one field."""
+        """Add opened holds to the sums; each sequence has one field of all of them."""
         self._ledger_size = max(self._ledger_size, *map(int, ledger_sizes))
         self._soonest = min(self._soonest, datetime.fromisoformat(min(expiries)))
         self.total = EXACT.add(self.total, total(map(Decimal, amounts)))

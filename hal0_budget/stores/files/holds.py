@@ -1,9 +1,9 @@
-"""The journal of holds of one persona: estimates set aside before a call, beside the ledger.
+"""The journal of holds of one persona: the estimates that are reserved before a call.
 
-The journal is as much the truth as the ledger: what it says about open holds is written nowhere else. A hold
-that is settled ends with its row in the ledger; the journal records that afterwards, before the checkpoint
-passes the row. A reader takes a hold for closed if either says so, so no crash in between counts it twice or
-not at all.
+The journal is truth, like the ledger: no other file has the open holds. A hold that is settled ends with its
+row in the ledger. The journal records that afterwards, before the checkpoint passes the row. A reader counts
+a hold as closed if either file says so; a crash between the two writes therefore never counts it twice, nor
+loses it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from hal0_budget.model.money import plain
-from hal0_budget.model.records import Closing, Hold
-from hal0_budget.stores.files.durable import (
+from hal0_budget.durable import (
     FOLDERS_ABOVE,
     NotRegular,
     append_whole,
@@ -26,23 +24,25 @@ from hal0_budget.stores.files.durable import (
     size_of,
     sync_dirs,
 )
+from hal0_budget.model.money import plain
+from hal0_budget.model.records import Closing, Hold
 from hal0_budget.stores.files.hold_format import Header, body_of, chained
 from hal0_budget.stores.files.hold_state import HoldState
 from hal0_budget.stores.files.marks import HoldsMark
 from hal0_budget.stores.files.row_format import TORN_MARK
 
-# Closed holds are kept as long as the journal is shorter, and the newest of them always: a second
-# settlement of one must be told from one of a hold that never was.
+# A journal longer than this is rewritten without its closed holds, except the newest `_KEPT_CLOSED`: a second
+# settlement of a hold must not look like that of an unknown hold.
 _LONGEST = 64 * 1024
 _KEPT_CLOSED = 100
 
-# A block of a read, and the longest line: one that fills a block is refused unread.
+# The most bytes that are read at once; a longer line is refused.
 _BLOCK = 256 * 1024
 
-# The journal's first bytes, which name it and its generation: if they change, it was rewritten.
+# How many of the journal's first bytes are compared: they name it and its generation.
 _BEGINNING = 256
 
-# Longer than the end of any line, from its checksum on.
+# The end of a line, from its checksum on, is shorter than this.
 _LINE_END = 32
 
 
@@ -50,11 +50,11 @@ class Holds(HoldState):
     """The journal at `path`, read incrementally, and written under the lock."""
 
     exists: bool
-    # What is wrong with the file against its marks.
+    # How the file differs from its marks, if it does.
     _differs: str | None
     _file: tuple[int, int]
     _beginning: bytes
-    # The highest generation that a mark names: its file has a durable name.
+    # The highest generation that a mark names: the name of its file is durable.
     _marked: int
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +63,7 @@ class Holds(HoldState):
         self._forget()
 
     def read(self, marks: Sequence[HoldsMark] = ()) -> None:
-        """Read what the journal has gained, and compare it with each of its marks. Raises OSError."""
+        """Read what was appended to the journal, and compare it with each of its marks. Raises OSError."""
         try:
             with opened(self.path, os.O_RDONLY) as fd:
                 self._read(fd, marks)
@@ -81,18 +81,18 @@ class Holds(HoldState):
 
     @property
     def position(self) -> tuple[object, ...]:
-        """Which journal was read, and how far."""
+        """Which journal was read, and up to which byte."""
         return self._file, self._beginning, self._size
 
     def mark(self) -> HoldsMark:
-        """The mark of the journal as it was read: its writer saves it once that is durable."""
+        """The mark of the journal as it was read. The writer saves it once the journal is durable."""
         if self._header is None:
             return HoldsMark()
         generation, journal = self._header.generation, self._header.journal
         return HoldsMark(generation, self._size, self._chain, journal, plain(self.total))
 
     def is_marked(self, mark: HoldsMark) -> bool:
-        """Whether a mark covers all that was read of the journal: then that is durable."""
+        """Whether a mark covers all that was read of the journal. If so, that part is durable."""
         return self._header is None or mark[:2] >= self.mark()[:2]
 
     def sync(self) -> None:
@@ -117,12 +117,12 @@ class Holds(HoldState):
         The caller holds the lock. Raises OSError.
         """
         if self._header is None and self.damage is None:
-            # There is no journal yet, or one of the previous version.
+            # There is no journal yet, or its format is the previous version.
             self._rewrite(entries)
             return None
         fd = stack.enter_context(opened(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT))
         if self._header is None or self._header.generation > self._marked:
-            # The process that wrote the file may have died before it synced its name.
+            # The process that created the file may have died before it synced its name.
             sync_dirs(self.path.parent, FOLDERS_ABOVE)
         append_whole(self.path, fd, self._seal(fd), chained(entries, self._chain))
         self._read(fd, None)
@@ -139,8 +139,8 @@ class Holds(HoldState):
         sync_dirs(self.path.parent, FOLDERS_ABOVE)
 
     def repair(self, mark: HoldsMark, ledger_size: int) -> None:
-        """Replace the journal by one that is newer than `mark`, with the holds that are open as far as could
-        be read; none of them is behind the end of a ledger of `ledger_size` bytes.
+        """Replace the journal by one that is newer than `mark`, with the open holds that could be read. None
+        of them names a larger ledger than `ledger_size`, in bytes.
 
         The caller holds the lock. Raises OSError.
         """
@@ -154,9 +154,7 @@ class Holds(HoldState):
         return self._size > _LONGEST and self._lines > 2 * (len(self._open) + _KEPT_CLOSED)
 
     def _rewrite(self, entries: tuple[Hold | Closing, ...]) -> None:
-        """Replace the journal by one of the next generation: what is open, the newest closed holds,
-        `entries`.
-        """
+        """Replace the journal by its next generation: open holds, the newest closed holds and `entries`."""
         old = self._header or Header(_new_id(), self._persona, 0)
         kept = [*self.closed.values()][-_KEPT_CLOSED:]
         header = old._replace(generation=old.generation + 1)
@@ -176,14 +174,14 @@ class Holds(HoldState):
         ):
             self._forget()
             self._file = file
-        # An empty file was emptied, or its first entry is still to come.
+        # An empty file was truncated, or has no entry yet.
         self.exists = status.st_size > 0
         durable = max((mark.size for mark in marks or ()), default=0)
         try:
             while self._take_block(fd, durable):
                 pass
         except BaseException:
-            # A part of a block may have been taken: read from the beginning next time.
+            # A part of a block may have been counted: read from the beginning next time.
             self._forget()
             raise
         if len(self._beginning) < _BEGINNING:
@@ -194,7 +192,7 @@ class Holds(HoldState):
             self._marked = max((mark.generation for mark in marks), default=0)
 
     def _difference(self, fd: int, mark: HoldsMark) -> str | None:
-        """What is wrong if the journal is not the one of a mark, or does not reach as far."""
+        """What is wrong if the journal is not the one that the mark names, or is shorter; else None."""
         header = self._header
         if mark.generation == 0:
             return None
@@ -232,7 +230,7 @@ class Holds(HoldState):
         self._marked = 0
 
     def _take_block(self, fd: int, durable: int) -> bool:
-        """Read the next whole lines, a block at most; whether there may be more."""
+        """Read whole lines, one block at most. Returns whether there may be more."""
         gained = size_of(fd) - self._size
         block = os.pread(fd, min(_BLOCK, max(gained, 0)), self._size)
         end = block.rfind(b"\n") + 1
@@ -241,7 +239,7 @@ class Holds(HoldState):
             return False
         whole, fragment = block[:end], block[end:]
         if whole:
-            # The first line of all is not like the others.
+            # The first line of the journal is its header.
             first = 0 if self._size else whole.index(b"\n") + 1
             self._take_lines(whole[:first], durable)
             self._take_lines(whole[first:], durable)

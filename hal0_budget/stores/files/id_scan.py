@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from functools import partial
 
+from hal0_budget.durable import size_of
 from hal0_budget.stores.files.blocks import BLOCK
-from hal0_budget.stores.files.durable import size_of
-from hal0_budget.stores.files.row_format import Unreadable, lines_and_rows, parse_row
+from hal0_budget.stores.files.row_format import lines_and_rows, parse_row
+from hal0_budget.strict_json import Unreadable
 
 # As much as fits into a processor's cache, which halves the time of a scan.
 _BUFFER = 1024 * 1024

@@ -1,8 +1,8 @@
 """The ledger of one persona, as readers see it: incremental, lock-free, never edited.
 
-hal0's own server appends to the same file without our lock, so a reader takes whole lines as
-they come and ignores the fragment at the end. The journal of holds is read along with it, because
-the row that settles a hold is in the ledger.
+hal0's own server appends to the same file without our lock, so a reader counts whole lines and ignores
+the fragment at the end. The journal of holds is read with it, because the row that settles a hold is in
+the ledger.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hal0_budget.durable import FOLDERS_ABOVE, NotRegular, opened, size_of, sync_dirs
 from hal0_budget.errors import LockTimeout
 from hal0_budget.model.records import Closing, Hold
 from hal0_budget.model.usage import Usage
-from hal0_budget.stores.base import Progress
 from hal0_budget.stores.files.blocks import Blocks, LongLine, NotALedger
 from hal0_budget.stores.files.checkpoint import Checkpoint, CheckpointLog, Saved
-from hal0_budget.stores.files.durable import FOLDERS_ABOVE, NotRegular, opened, size_of, sync_dirs
 from hal0_budget.stores.files.holds import Holds
 from hal0_budget.stores.files.layout import LOCK
 from hal0_budget.stores.files.lock import Lock
@@ -29,6 +28,7 @@ from hal0_budget.stores.files.marks import AllMarks, MarkLog, Marks
 from hal0_budget.stores.files.tally import BadLine, Tally
 
 if TYPE_CHECKING:
+    from hal0_budget.stores.base import Progress
     from hal0_budget.stores.files.cache import Cache
 
 LEDGER = "spend.jsonl"
@@ -41,10 +41,10 @@ _DERIVED = ("spend.index", "spend.summary", "spend.cache")
 
 
 class Reading(NamedTuple):
-    """What a ledger adds up to and what is held beside it, as far as that is known.
+    """The sums of a ledger, and the USD that its open holds hold.
 
-    `damage` says why the sum cannot be relied on as a whole; the tally then is that of the checkpoint.
-    Unreadable lines are in the tally. `marks` are the highest marks before this reading.
+    `damage` says why the sums as a whole cannot be relied on; the tally is then that of the checkpoint.
+    The tally lists unreadable lines. `marks` are the highest marks before this reading.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class Reading(NamedTuple):
         return tuple(found)
 
     def usage(self, now: datetime) -> Usage:
-        """The reading as a store reports it."""
+        """The reading as the interface of stores has it."""
         tally = self.tally
         persona, source = self.path.parent.name, str(self.path)
         spent, problems = tally.spent(now), self.problems()
@@ -70,7 +70,7 @@ class Reading(NamedTuple):
 
 
 class Ledger:
-    """The spending of one persona, in the folder `spend_dir`, made by the first append."""
+    """The spending of one persona in the folder `spend_dir`, which the first append creates."""
 
     def __init__(self, spend_dir: Path) -> None:
         self.dir = spend_dir
@@ -83,10 +83,9 @@ class Ledger:
         self.holds = Holds(spend_dir / HOLDS)
 
     def read(self, now: datetime, progress: Progress | None = None) -> Reading:
-        """What the ledger adds up to, and whether that can be relied on.
+        """Read the rows after the checkpoint, or all if there is none.
 
-        Reads the rows that came after the checkpoint, or all if there is none, and refreshes
-        the checkpoint if that is possible without waiting. Raises OSError.
+        Saves a new checkpoint if the lock is free. Raises OSError.
         """
         reading, fresh = self.look(now, progress)
         # The journal must record settled holds before a checkpoint passes their rows.
@@ -94,15 +93,15 @@ class Ledger:
             seen = self.holds.position
             with suppress(OSError, LockTimeout), self.lock.held(0):
                 self.holds.read((reading.marks.holds,))
-                # A hold opened since our read may belong to a row that was scanned as one of no hold.
+                # A row that settles a hold opened since our read may have been counted as unrelated.
                 if self.holds.position == seen and self.holds.damage is None:
                     self._save_if_newer(fresh, reading.marks)
         return reading
 
     def cache(self) -> Cache:
-        """The cache beside the ledger, kept open for the next look-up."""
+        """The cache of the ledger, kept open for the next search."""
         if self._cache is None:
-            # The gate does without, and so do most charges.
+            # `check` and most charges do not need it.
             from hal0_budget.stores.files.cache import Cache
 
             self._cache = Cache(self.dir / CACHE)
@@ -117,9 +116,9 @@ class Ledger:
     def look(
         self, now: datetime, progress: Progress | None = None, ledger: int | None = None
     ) -> tuple[Reading, Checkpoint | None]:
-        """The reading, and the checkpoint that is worth saving, if any. Writes nothing.
+        """The reading, and the new checkpoint if one should be saved. Writes nothing. Raises OSError.
 
-        `ledger` is the ledger if the caller has it open.
+        `ledger` is the descriptor of the ledger if the caller has it open.
         """
         # Load checkpoint and marks first: the files only grow, so what is read next cannot be behind them.
         saved = self.checkpoint.load()
@@ -152,7 +151,7 @@ class Ledger:
         return Reading(self.path, tally, held, damage, marks), fresh
 
     def recount(self, now: datetime) -> Checkpoint | None:
-        """The checkpoint of the ledger as it is, without regard to what it was; None if there is no ledger.
+        """The checkpoint of all rows of the ledger, which ignores the saved one; None if there is no ledger.
 
         Its epoch is 0. Writes nothing. Raises NotALedger, OSError.
         """
@@ -180,7 +179,7 @@ class Ledger:
             with opened(self.path, os.O_RDONLY) as fd:
                 os.fsync(fd)
             if not marks.ledger.size:
-                # hal0 may have made the ledger, and its name.
+                # hal0 may have created the ledger.
                 sync_dirs(self.dir, FOLDERS_ABOVE)
         if not self.holds.is_marked(marks.holds):
             self.holds.sync()
@@ -207,7 +206,7 @@ class Ledger:
             self.checkpoint.cut(marks)
 
     def require_whole(self, fd: int, saved: Saved, all_marks: AllMarks) -> None:
-        """Raise NotALedger if the open ledger is not the one of its checkpoint and marks, or shorter."""
+        """Raise NotALedger if the open ledger is not the one of its checkpoint and marks, or is shorter."""
         size = size_of(fd)
         if saved.unusable and size == 0:
             raise NotALedger("the ledger is empty, but it has a checkpoint")
@@ -225,8 +224,8 @@ class Ledger:
     def _counted(
         self, fd: int, known: Checkpoint | None, now: datetime, progress: Progress | None
     ) -> tuple[Tally, bytes, bool]:
-        """What the open ledger adds up to, from what is `known` on; the fragment at its end; and whether
-        that is more than was known. Raises NotALedger.
+        """The sums of the open ledger, continued from `known`; the fragment at its end; and whether rows were
+        added. Raises NotALedger.
         """
         tally = Tally.starting(self.persona, now) if known is None else known.tally
         covered = tally.size
@@ -237,7 +236,7 @@ class Ledger:
         return tally, fragment, tally.size != covered
 
     def missing(self, saved: Saved, marks: Marks) -> str | None:
-        """Why a ledger that is not there is damage; None if nothing says that there was one."""
+        """Why a missing ledger is damage; None if there is no sign that it ever existed."""
         was_there = (
             saved.unusable
             or (saved.checkpoint is not None and saved.checkpoint.tally.size)
@@ -260,10 +259,9 @@ class Ledger:
 
 
 def _recounted(fd: int, known: Checkpoint, now: datetime) -> Tally:
-    """What `known` counted, with the hours and days that it put together: a clock that stepped back needs
-    them.
+    """The sums of the rows of `known` with all hours and days, which a clock that stepped back needs.
 
-    Raises NotALedger if the rows no longer come to what they came to before.
+    Raises NotALedger if the rows no longer have the sum of the checkpoint.
     """
     before = known.tally
     tally = Tally.starting(before.persona, now)

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hal0_budget.durable import make_dirs, opened
 from hal0_budget.errors import LockTimeout
-from hal0_budget.stores.files.durable import make_dirs, opened
 
 # Exponential backoff with jitter, capped at 60 ms. Under contention the expected wait is the previous one;
 # past 70 % of it the pauses shrink to 1 ms, so the longest waiter usually wins (approximate FIFO). A wait of

@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hal0_budget.durable import opened, size_of
 from hal0_budget.model.records import Row
 from hal0_budget.stores.files.blocks import BLOCK
-from hal0_budget.stores.files.durable import opened, size_of
 from hal0_budget.stores.files.id_scan import scan_ids
-from hal0_budget.stores.files.row_format import Unreadable, parse_row
+from hal0_budget.stores.files.row_format import parse_row
 from hal0_budget.stores.files.trail import LENGTH
+from hal0_budget.strict_json import Unreadable
 
 if TYPE_CHECKING:
     from hal0_budget.stores.files.cache import Cache

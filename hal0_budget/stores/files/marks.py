@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from hal0_budget.stores.files.durable import NotRegular, opened, size_of, write_whole
+from hal0_budget.durable import NotRegular, opened, size_of, write_whole
 from hal0_budget.stores.files.growth import Growth
 from hal0_budget.stores.files.lock import Lock
 

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from hal0_budget.durable import identity_of, replace, sync
 from hal0_budget.errors import PersonaChanged, PersonaUneditable
-from hal0_budget.model.budget import Changes
+from hal0_budget.model.budget import KEYS, Budget, BudgetValueError, Changes
 from hal0_budget.model.money import plain
-from hal0_budget.stores.files.durable import identity_of, replace, sync
+from hal0_budget.model.policy import Policy
+from hal0_budget.stores.base import PolicyChange
 from hal0_budget.stores.files.persona_file import MAX_BYTES, PersonaFile, parse_document
 from hal0_budget.stores.files.table_edit import with_keys
 
@@ -58,12 +60,32 @@ def write(persona: PersonaFile, text: str) -> None:
     replace(persona.path, text.encode())
 
 
+def change_of(persona: str, before: PersonaFile, after: PersonaFile) -> PolicyChange:
+    """The keys of the budget that differ. Raises PersonaMalformed if the new table is invalid."""
+    policy = Policy(persona, after.budget(), after.warnings)
+    changes = {
+        key: (_legible(key, before.table.get(key)), after.table.get(key))
+        for key in KEYS
+        if repr(before.table.get(key)) != repr(after.table.get(key))
+    }
+    return PolicyChange(changes, policy)
+
+
 def toml_value(value: Decimal | bool) -> str:
     """Return a value as TOML source text: `true`, `5.0`, `0.25`."""
     if isinstance(value, bool):
         return "true" if value else "false"
     text = plain(value)
     return text if "." in text else f"{text}.0"
+
+
+def _legible(key: str, value: object) -> object:
+    """The value of a key of a budget table; "invalid" if it is not valid, because it may not be printable."""
+    try:
+        Budget.from_table({} if value is None else {key: value})
+    except BudgetValueError:
+        return "invalid"
+    return value
 
 
 def _verify(persona: PersonaFile, text: str, changes: Changes) -> None:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import tomli
 
+from hal0_budget.durable import NotRegular, identity_of, opened
 from hal0_budget.errors import PersonaMalformed
 from hal0_budget.model.budget import Budget, BudgetValueError, may_hold_lookalikes
-from hal0_budget.stores.files.durable import NotRegular, identity_of, opened
 from hal0_budget.stores.files.layout import Home
 
 # Longer than any persona file that a person or hal0 writes.

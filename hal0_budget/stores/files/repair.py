@@ -17,16 +17,17 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
+from hal0_budget.durable import opened, replace, size_of, sync, sync_dir, write_whole
 from hal0_budget.model.money import ZERO, dollars, subtract
 from hal0_budget.model.records import Closing, Row
 from hal0_budget.stores.files.blocks import Blocks, LongLine, NotALedger, numbered_lines
 from hal0_budget.stores.files.cache import FORMER
-from hal0_budget.stores.files.durable import opened, replace, size_of, sync, sync_dir, write_whole
 from hal0_budget.stores.files.layout import Home
 from hal0_budget.stores.files.ledger import Ledger
 from hal0_budget.stores.files.marks import AllMarks, LedgerMark, Marks
-from hal0_budget.stores.files.row_format import Unreadable, is_blank, lines_and_rows, parse_row
+from hal0_budget.stores.files.row_format import is_blank, lines_and_rows, parse_row
 from hal0_budget.stores.files.whole_rows import Piece, dollars_in, whole_rows
+from hal0_budget.strict_json import Unreadable
 
 # As many bytes of a file are copied as fit into memory.
 _LONGEST_COPY = 16 * 1024 * 1024

@@ -12,10 +12,11 @@ from typing import Literal, NamedTuple
 from hal0_budget.stores.base import Finding
 from hal0_budget.stores.files.blocks import Blocks, LongLine, numbered_lines
 from hal0_budget.stores.files.finding import damage
-from hal0_budget.stores.files.row_format import TORN_MARK, Unreadable, lines_and_rows, parse_row
+from hal0_budget.stores.files.row_format import TORN_MARK, lines_and_rows, parse_row
 from hal0_budget.stores.files.segments import hash_of
 from hal0_budget.stores.files.torn_writes import is_several
 from hal0_budget.stores.files.trail import Line
+from hal0_budget.strict_json import Unreadable
 
 # How far to look for a line that is not where it was.
 _AHEAD = 64

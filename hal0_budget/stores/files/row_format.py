@@ -7,16 +7,16 @@ not know. A line is one of four things: a row, blank, a sealed torn write, or un
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import Any
 
 from hal0_budget.model.money import checked_usd, negative
 from hal0_budget.model.records import MORE_COUNTS, MORE_TEXTS, Row
+from hal0_budget.strict_json import Unreadable, parse_object
 
 # Ends every line that a torn write was sealed into: see `torn_writes`.
 TORN_MARK = b'"cost_usd":0,"torn":true}'
@@ -110,35 +110,9 @@ def is_hour(text: str) -> bool:
         return False
 
 
-class Unreadable(ValueError):
-    """A line that is neither a row, nor blank, nor a sealed torn write; says why."""
-
-
 def is_blank(line: bytes) -> bool:
     """Whether a line counts as nothing: it is blank, or a sealed torn write."""
     return not line.strip() or line.endswith(TORN_MARK)
-
-
-def parse_object(line: bytes) -> dict[str, Any]:
-    """The JSON object that a line is, its numbers as Decimal. Raises Unreadable with the reason."""
-    found = parse_json(line)
-    if not isinstance(found, dict):
-        raise Unreadable("not an object")
-    return found
-
-
-def parse_json(data: bytes) -> Any:
-    """What JSON says, its numbers as Decimal. Raises Unreadable with the reason."""
-    try:
-        return _DECODER.decode(data.decode())
-    except Unreadable:
-        raise
-    except UnicodeDecodeError:
-        raise Unreadable("not UTF-8") from None
-    except (ValueError, ArithmeticError):
-        raise Unreadable("not JSON") from None
-    except RecursionError:
-        raise Unreadable("nested too deep") from None
 
 
 def parse_row(line: bytes) -> Row:
@@ -224,19 +198,3 @@ def _time(ts: object) -> datetime:
         raise
     except (ValueError, OverflowError):
         raise Unreadable("ts is not a time with an offset") from None
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise Unreadable("a key stands twice")
-    return found
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise Unreadable(f"{name} is not a number of JSON")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_distinct, parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse_constant
-)

@@ -6,47 +6,22 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import tomli_w
 
+from hal0_budget.durable import FOLDERS_ABOVE, identity_of, make_dirs, opened, replace, sync_dirs
 from hal0_budget.errors import PersonaChanged, PersonaMalformed, from_os_error
 from hal0_budget.model.budget import Budget
-from hal0_budget.stores.base import DEFAULT_TIMEOUT
-from hal0_budget.stores.files.durable import FOLDERS_ABOVE, identity_of, make_dirs, opened, replace, sync_dirs
+from hal0_budget.stores.base import Created
 from hal0_budget.stores.files.layout import Home
 from hal0_budget.stores.files.lock import Lock
 from hal0_budget.stores.files.persona_file import MAX_BYTES, parse_document
 from hal0_budget.stores.files.salvage import salvage
 
-DEFAULT_PERSONAS = ("hermes", "coder")
 
-
-class Created(NamedTuple):
-    """What `init` did with one file: `created`, `kept` or `repaired`. For a repaired file, `saved_as` is the
-    copy of the old file, and `warnings` says which parts of its budget could not be kept.
-    """
-
-    path: Path
-    state: Literal["created", "kept", "repaired"]
-    saved_as: Path | None = None
-    warnings: tuple[str, ...] = ()
-
-
-def init(
-    home: Home,
-    personas: Sequence[str] = DEFAULT_PERSONAS,
-    *,
-    repair: bool = False,
-    lock_timeout: float = DEFAULT_TIMEOUT,
-) -> tuple[Created, ...]:
-    """Create a persona file with an empty budget for each id, and `active.txt` with the first id.
-
-    Existing files are not changed, unless `repair` is true: then they are rewritten, and each old file is
-    saved next to the new one. Readable caps are kept; if one is unreadable, the new budget blocks every
-    paid call. Raises InvalidId, PersonaMalformed if an old file is too long, PersonaChanged, LockTimeout,
-    PermissionRefused, WriteFailed.
-    """
+def set_up(home: Home, personas: Sequence[str], *, repair: bool, lock_timeout: float) -> tuple[Created, ...]:
+    """See `hal0_budget.init`."""
     for persona in personas:
         home.persona_file(persona)
     try:

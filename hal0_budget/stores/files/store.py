@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from hal0_budget.errors import LedgerDamaged, from_os_error
-from hal0_budget.model.budget import KEYS, Budget, BudgetValueError, Changes
-from hal0_budget.model.policy import Policy, PolicyChange
+from hal0_budget.model.policy import Policy
 from hal0_budget.model.records import Hold
 from hal0_budget.model.usage import Usage
-from hal0_budget.stores.base import DEFAULT_TIMEOUT, Audit, Calls, Days, Progress, Rows, Transaction
+from hal0_budget.stores import DEFAULT_TIMEOUT
 from hal0_budget.stores.files.blocks import NotALedger
 from hal0_budget.stores.files.layout import Home
 from hal0_budget.stores.files.ledger import HOLDS, LEDGER, Ledger, Reading
@@ -24,14 +23,16 @@ from hal0_budget.stores.files.lock import Lock
 from hal0_budget.stores.files.persona_file import PersonaFile, read_persona
 
 if TYPE_CHECKING:
+    from hal0_budget.model.budget import Changes
     from hal0_budget.model.sums import Sums
+    from hal0_budget.stores.base import Audit, Calls, Days, PolicyChange, Progress, Tail, Transaction
     from hal0_budget.stores.files.tally import Tally
 
 
 class FileStore:
-    """The files of the agent of `home`. What was read of them is kept for the next question.
+    """The files of the agent of `home`; see `Store`. Not thread-safe.
 
-    For one thread at a time.
+    It keeps what it read of each persona, so that the next call reads only what was appended since.
     """
 
     def __init__(self, home: Home) -> None:
@@ -59,18 +60,18 @@ class FileStore:
         self, persona: str, changes: Changes, *, dry_run: bool = False, timeout: float = DEFAULT_TIMEOUT
     ) -> PolicyChange:
         """See `Store`."""
-        # The gate never edits.
-        from hal0_budget.stores.files.persona_edit import edited, write
+        # `check` never edits.
+        from hal0_budget.stores.files.persona_edit import change_of, edited, write
 
         if dry_run:
             before = self._read(persona)
             after = before.with_text(edited(before, changes))
-            return _change(persona, before, after)
+            return change_of(persona, before, after)
         self.require_persona(persona)
         with Lock(self.home.edit_lock(persona)).held(timeout):
             before = self._read(persona)
             after = before.with_text(edited(before, changes))
-            change = _change(persona, before, after)
+            change = change_of(persona, before, after)
             write(before, after.text)
         return change
 
@@ -86,7 +87,7 @@ class FileStore:
         request_ids: Collection[str] = (),
     ) -> AbstractContextManager[Transaction]:
         """See `Store`."""
-        # Only commands that record need it, and the gate runs more often.
+        # Only commands that record need it; `check` runs more often.
         from hal0_budget.stores.files.writer import writing
 
         return writing(self._ledger(persona), clock, timeout, request_ids)
@@ -97,14 +98,14 @@ class FileStore:
 
     def entries(
         self, persona: str, now: datetime, last: int | None = None, since: date | None = None
-    ) -> Rows:
+    ) -> Tail:
         """See `Store`."""
-        from hal0_budget.stores.files.tail import Tail
+        from hal0_budget.stores.files.tail import FileTail
 
         ledger = self._ledger(persona)
         if not ledger.path.exists():
             ledger.look(now)[0].usage(now).require_sound()
-        return Tail(ledger.path, last, since)
+        return FileTail(ledger.path, last, since)
 
     def state(self, persona: str) -> object:
         """See `Store`."""
@@ -117,7 +118,7 @@ class FileStore:
 
     def spending(self, persona: str, usage: Usage, days: Days, progress: Progress) -> Iterator[Sums]:
         """See `Store`."""
-        # No other command needs it.
+        # Only `report` needs them.
         from hal0_budget.model.sums import by_day
         from hal0_budget.stores.files.day_sums import TooManySums, hourly_sums, streamed_sums
 
@@ -138,7 +139,7 @@ class FileStore:
 
     def calls(self, persona: str, usage: Usage, progress: Progress) -> Iterator[Calls]:
         """See `Store`."""
-        # No other command needs it.
+        # Only `simulate` needs it.
         from hal0_budget.stores.files.calls import calls
 
         try:
@@ -181,7 +182,7 @@ class FileStore:
 
 
 def _reading(usage: Usage) -> Reading:
-    """What a usage of this store was made from."""
+    """The reading that a usage of this store was made from."""
     return cast(Reading, usage.position)
 
 
@@ -196,26 +197,6 @@ def _tick(progress: Progress, size: int, done: int) -> None:
 def _require_sound(usage: Usage, error: NotALedger) -> None:
     """Raise LedgerDamaged: the ledger is no longer the one that the usage was read from."""
     usage._replace(problems=(f"{usage.source}: {error}", *usage.problems)).require_sound()
-
-
-def _change(persona: str, before: PersonaFile, after: PersonaFile) -> PolicyChange:
-    """The keys that differ. Raises PersonaMalformed if what is set after is no budget."""
-    policy = Policy(persona, after.budget(), after.warnings)
-    changes = {
-        key: (_legible(key, before.table.get(key)), after.table.get(key))
-        for key in KEYS
-        if repr(before.table.get(key)) != repr(after.table.get(key))
-    }
-    return PolicyChange(changes, policy)
-
-
-def _legible(key: str, value: object) -> object:
-    """The value of a key of a budget table; "invalid" if no budget can hold it: not all can be printed."""
-    try:
-        Budget.from_table({} if value is None else {key: value})
-    except BudgetValueError:
-        return "invalid"
-    return value
 
 
 def _first_of(period: str) -> str:

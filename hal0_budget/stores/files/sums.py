@@ -11,7 +11,8 @@ from decimal import Decimal, localcontext
 
 from hal0_budget.model.money import EXACT, ZERO
 from hal0_budget.model.sums import NO_TOKENS, TOLD, Names, Sum, Sums, merge, sum_of, total_tokens
-from hal0_budget.stores.files.row_format import Unreadable, are_all, is_blank, parse_row, plain_facts
+from hal0_budget.stores.files.row_format import are_all, is_blank, parse_row, plain_facts
+from hal0_budget.strict_json import Unreadable
 
 
 def sums_of(block: bytes, when: Callable[[str], str]) -> Sums:

@@ -12,22 +12,16 @@ from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
+from hal0_budget.durable import NotRegular, opened
 from hal0_budget.errors import LedgerDamaged, from_os_error
 from hal0_budget.model.records import Entry
 from hal0_budget.stores.files.blocks import Blocks, NotALedger, blocks_backwards, ended_blocks
-from hal0_budget.stores.files.durable import NotRegular, opened
-from hal0_budget.stores.files.row_format import (
-    PlainRow,
-    Unreadable,
-    is_blank,
-    lines_and_rows,
-    parse_row,
-    voids_of,
-)
+from hal0_budget.stores.files.row_format import PlainRow, is_blank, lines_and_rows, parse_row, voids_of
 from hal0_budget.stores.files.torn_writes import whole_object
+from hal0_budget.strict_json import Unreadable
 
 
-class Tail:
+class FileTail:
     """Yields the last `last` rows of the ledger at `path`, then rows as they are appended.
 
     `last` is None for all rows; `since` leaves out the rows of days before it (UTC).

@@ -18,13 +18,13 @@ from hal0_budget.model.money import EXACT, ZERO, plain, total
 from hal0_budget.model.windows import SPEND_WINDOWS, Window, window_start
 from hal0_budget.stores.files.row_format import (
     TORN_MARK,
-    Unreadable,
     are_all,
     is_blank,
     parse_row,
     plain_costs,
     plain_rows,
 )
+from hal0_budget.strict_json import Unreadable
 
 # As many unreadable lines as are named one by one; the rest are counted.
 NAMED_LINES = 100

@@ -10,7 +10,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from hal0_budget.model.money import ZERO, total
-from hal0_budget.stores.files.row_format import Unreadable, parse_row
+from hal0_budget.stores.files.row_format import parse_row
+from hal0_budget.strict_json import Unreadable
 
 _OBJECT = b'{"'
 _COST = re.compile(rb'"cost_usd"\s{0,9}:\s{0,9}([0-9]{1,10}(?:\.[0-9]{1,40})?(?:[eE]-[0-9]{1,2})?)')
