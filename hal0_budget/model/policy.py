@@ -1,4 +1,4 @@
-"""The caps of a persona as a store has them, and how a change altered them."""
+"""The caps of a persona in a store, and the result of a change."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hal0_budget.model.budget import Budget
 
 
 class Policy(NamedTuple):
-    """The budget of one persona; `warnings` has a sentence for each cap that is written so that it caps
-    nothing.
+    """The budget of one persona; `warnings` has a sentence for each cap that has no effect because it is
+    misspelt or misplaced.
     """
 
     persona: str
@@ -19,8 +19,8 @@ class Policy(NamedTuple):
 
 
 class PolicyChange(NamedTuple):
-    """The keys of a budget that a change altered, each with its value before and after (None if it is not
-    set, "invalid" if no budget can hold it), and the policy after the change.
+    """The changed keys of a budget, each with its value before and after (None if not set, "invalid" if the
+    old value was not valid), and the policy after the change.
     """
 
     changes: Mapping[str, tuple[object, object]]

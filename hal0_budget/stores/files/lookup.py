@@ -83,7 +83,7 @@ class RowFinder:
         return found
 
     def prefetch(self, request_ids: Collection[str]) -> list[str]:
-        """Look for the rows of many request ids at once; returns the ids that may be on record.
+        """Search for the rows of many request ids at once; return the ids that may be recorded.
 
         Raises OSError; NotRegular.
         """

@@ -78,7 +78,7 @@ def _repair_line(ledger: Ledger, fd: int, byte: int, line: bytes, fault: tuple[s
             seal = b"" if os.pread(end, 1, size_of(end) - 1) == b"\n" else b"\n"
             write_whole(end, seal + b"".join(line[row.start : row.end] + b"\n" for row in moved))
             os.fsync(end)
-    aside = _quarantine(ledger.path, line + b"\n")
+    copy = _quarantine(ledger.path, line + b"\n")
     os.pwrite(fd, b" " * stays.start, byte)
     os.fsync(fd)
     kept = len(rows) + (stays.start < stays.end)
@@ -88,7 +88,7 @@ def _repair_line(ledger: Ledger, fd: int, byte: int, line: bytes, fault: tuple[s
     named = dollars_in(bytes(rest))
     lost = f"; its amounts, {dollars(named)} in all, no longer count" if named else ""
     also = f"; {kept} complete rows on it are kept" if kept else ""
-    return f"{where} quarantined in {aside.name}: {why}{also}{lost}"
+    return f"{where} quarantined in {copy.name}: {why}{also}{lost}"
 
 
 def _fault_of(line: bytes, persona: str) -> str | None:
@@ -119,13 +119,13 @@ def _repair_holds(ledger: Ledger, marks: AllMarks) -> Iterator[str]:
     holds, mark = ledger.holds, marks.lock.holds if marks.lock.holds.size else marks.checkpoint.holds
     holds.read(marks.holds())
     size = ledger.path.stat().st_size if ledger.path.exists() else 0
-    aside = holds.path.with_name(f"{holds.path.name}.unreadable")
+    copy = holds.path.with_name(f"{holds.path.name}.unreadable")
     what = holds.damage or ("it refers to a longer ledger" if holds.ledger_size() > size else None)
     if holds.exists and what is None and not holds.mark().generation:
         # A journal of an earlier version has no mark: only the new format is protected by one.
         holds.repair(mark, size)
     if what is not None:
-        aside = _keep(holds.path)
+        copy = _keep(holds.path)
         holds.repair(mark, size)
     # An earlier repair may have been killed after it rewrote the journal, before it reported that.
     known = marks.holds() if marks.damage() else (mark,)
@@ -134,7 +134,7 @@ def _repair_holds(ledger: Ledger, marks: AllMarks) -> Iterator[str]:
         yield (
             f"{holds.path}: {what or 'damaged before'}; rewritten with {len(holds.open())} open holds, "
             f"{dollars(holds.total)}; {dollars(max(ZERO, lost))} of holds could not be recovered; "
-            f"a copy of the damaged journal is in {aside.name}"
+            f"a copy of the damaged journal is in {copy.name}"
         )
 
 
@@ -173,23 +173,23 @@ def _keep(path: Path) -> Path:
     """Keep the bytes of a file before it is replaced; return the path of the copy. A file that is too long to
     copy gets a second name instead. Raises OSError.
     """
-    aside = path.with_name(f"{path.name}.unreadable")
+    copy = path.with_name(f"{path.name}.unreadable")
     with suppress(FileNotFoundError), opened(path, os.O_RDONLY) as fd:
         if size_of(fd) <= _LONGEST_COPY:
             return _quarantine(path, os.pread(fd, _LONGEST_COPY, 0))
         number = 1
-        while os.path.lexists(aside := path.with_name(f"{path.name}.unreadable.{number}")):
+        while os.path.lexists(copy := path.with_name(f"{path.name}.unreadable.{number}")):
             number += 1
-        os.link(path, aside, follow_symlinks=False)
+        os.link(path, copy, follow_symlinks=False)
         sync_dir(path.parent)
-    return aside
+    return copy
 
 
 def _quarantine(path: Path, data: bytes) -> Path:
     """Append `data` durably to `FILE.unreadable`; return its path. Raises OSError."""
-    aside = path.with_name(f"{path.name}.unreadable")
-    with opened(aside, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as kept:
+    copy = path.with_name(f"{path.name}.unreadable")
+    with opened(copy, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as kept:
         write_whole(kept, data)
         os.fsync(kept)
     sync_dir(path.parent)
-    return aside
+    return copy

@@ -10,7 +10,7 @@ import struct
 from binascii import crc32
 from typing import NamedTuple
 
-# The most bytes that the cache may be behind the ledger, and the most lines of rows in so many bytes.
+# The cache lags at most this many bytes behind the ledger, which are at most so many rows.
 LENGTH = 64 * 1024
 _MOST_LINES = 600
 
