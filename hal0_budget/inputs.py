@@ -1,4 +1,4 @@
-"""What a caller names as input: a regular file, or a pipe that this process was given."""
+"""Reads an input file that a caller names: a regular file, stdin, or an inherited pipe."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hal0_budget.errors import UsageError
 
 STDIN = "-"
 
-# How many seconds a pipe may bring nothing, unless it is stdin.
-PATIENCE = 30
+# Seconds to wait for data from a pipe other than stdin.
+TIMEOUT = 30
 
 _BLOCK = 64 * 1024
 _KINDS = {
@@ -26,7 +26,7 @@ _KINDS = {
 
 
 def read_source(option: str, name: str, most: int) -> bytes:
-    """The first `most` bytes of what `option` names, and one more where there are more.
+    """Return at most `most` + 1 bytes of the file `name`, so that the caller can see that it is too long.
 
     Raises UsageError as `blocks_of` does.
     """
@@ -39,10 +39,11 @@ def read_source(option: str, name: str, most: int) -> bytes:
 
 
 def blocks_of(option: str, name: str) -> Iterator[bytes]:
-    """The bytes of what `option` names, as they come: a regular file, a pipe by number, `-` for stdin.
+    """Yield the bytes of the file `name` in blocks: a regular file, an inherited pipe such as `/dev/fd/63`,
+    or `-` for stdin. Messages name the `option` that the file was given with.
 
-    Stdin is waited for as long as it takes; a pipe such as `/dev/fd/63` for 30 s without data. Raises
-    UsageError for what cannot be read, and at once for a FIFO, a device, a socket or a folder.
+    Waits for stdin without limit, for a pipe at most 30 s without data. Raises UsageError if it cannot be
+    read, and at once for a FIFO, a device, a socket or a folder.
     """
     try:
         if name == STDIN:
@@ -53,28 +54,26 @@ def blocks_of(option: str, name: str) -> Iterator[bytes]:
         _require_readable(option, name, os.stat(name).st_mode)
         fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
-            # Another file may stand there by now.
+            # The path may lead to another file by now.
             _require_readable(option, name, os.fstat(fd).st_mode)
-            yield from _blocks(fd, PATIENCE)
+            yield from _blocks(fd, TIMEOUT)
         finally:
             os.close(fd)
     except TimeoutError:
-        raise UsageError(
-            f"{option} {name}: no data came for {PATIENCE} s; stdin is waited for longer"
-        ) from None
+        raise UsageError(f"{option} {name}: no data for {TIMEOUT} s; stdin (`-`) has no such limit") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{option} {name}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _blocks(fd: int, patience: float | None) -> Iterator[bytes]:
-    """What a descriptor brings. Raises TimeoutError after `patience` seconds without data, OSError."""
+def _blocks(fd: int, timeout: float | None) -> Iterator[bytes]:
+    """Yield the bytes of a descriptor. Raises TimeoutError after `timeout` seconds without data, OSError."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     while True:
         try:
             block = os.read(fd, _BLOCK)
         except BlockingIOError:
-            if not poll.poll(None if patience is None else patience * 1000):
+            if not poll.poll(None if timeout is None else timeout * 1000):
                 raise TimeoutError from None
             continue
         if not block:
@@ -83,13 +82,13 @@ def _blocks(fd: int, patience: float | None) -> Iterator[bytes]:
 
 
 def _require_readable(option: str, name: str, mode: int) -> None:
-    """Raise UsageError unless it is a regular file or a pipe that this process was given."""
-    if stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and _is_given(name)):
+    """Raise UsageError unless it is a regular file or an inherited pipe."""
+    if stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and _is_inherited(name)):
         return
     kind = _KINDS.get(stat.S_IFMT(mode), "not a file")
-    raise UsageError(f"{option} {name}: {kind}, not a regular file; what a pipe brings is read from stdin")
+    raise UsageError(f"{option} {name}: {kind}, not a regular file; to read from a pipe, use - for stdin")
 
 
-def _is_given(name: str) -> bool:
-    """Whether a pipe has no place in the file system: `/dev/fd/63` leads to `pipe:[4711]`."""
+def _is_inherited(name: str) -> bool:
+    """Return whether a pipe has no name in the file system: `/dev/fd/63` leads to `pipe:[4711]`."""
     return os.path.basename(os.path.realpath(name)).startswith("pipe:[")

@@ -26,7 +26,7 @@ class Estimate(NamedTuple):
     @property
     def basis(self) -> str | None:
         """The price used and its source; None if the estimate was given in USD."""
-        return None if self.price is None else self.price.told(self.tokens)
+        return None if self.price is None else self.price.basis(self.tokens)
 
     def body(self, statement: Statement) -> dict[str, Any]:
         """The JSON keys that a computed estimate adds; empty if it was given in USD."""

@@ -1,4 +1,4 @@
-"""One persona's statement, and the decision on a call: caps and usage put together."""
+"""Combines caps and usage of one persona into its statement, and judges a call."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from hal0_budget.model.windows import WINDOWS, window_end
 
 
 def judge(policy: Policy, usage: Usage, estimate: Decimal | None, now: datetime) -> Decision:
-    """May a call that is expected to cost `estimate` USD be made? None: is anything left?
+    """Decide whether a call that is expected to cost `estimate` USD may be made.
 
-    What the usage cannot be relied on for becomes a warning; whether that is enough is the caller's to say.
+    With an `estimate` of None, decide whether anything is left.
+
+    Problems of the usage become warnings; the caller decides whether they must be errors.
     """
     statement = statement_of(policy, usage, now)
     scope = Scope(policy.persona, policy.budget, usage, statement.warnings)
@@ -24,7 +26,7 @@ def judge(policy: Policy, usage: Usage, estimate: Decimal | None, now: datetime)
 
 
 def statement_of(policy: Policy, usage: Usage, now: datetime) -> Statement:
-    """The statement of a persona: its caps, and what is used of them at `now`."""
+    """Return the statement of a persona: its caps, and how much of them is used at `now`."""
     states = []
     for window in WINDOWS:
         cap = policy.budget.caps.get(window)

@@ -8,8 +8,8 @@ from hal0_budget.model.budget import Budget
 
 
 class Policy(NamedTuple):
-    """The budget of one persona; `warnings` has a sentence for each cap that is written so that it caps
-    nothing.
+    """The budget of one persona; `warnings` has a sentence for each cap that has no effect because it is
+    misspelt or misplaced.
     """
 
     persona: str

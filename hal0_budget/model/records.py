@@ -105,7 +105,7 @@ def _time_text(time: datetime) -> str:
 
 
 class Entry(NamedTuple):
-    """A row, and whether a later one takes it back, as far as was read when the tail began."""
+    """A row, and whether a later row voids it, among the rows that existed when reading began."""
 
     row: Row
     is_voided: bool

@@ -1,4 +1,4 @@
-"""What a persona has spent and what it holds, as a store found it."""
+"""The usage of a persona's budget: what is spent and held, and how reliable these sums are."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hal0_budget.model.windows import Window
 
 
 class Usage(NamedTuple):
-    """What is used of a budget at one instant: USD spent in each window, and USD held by open holds.
+    """How much of a budget is used at one instant: USD spent in each window, and USD in open holds.
 
-    `unconfirmed` is the part of the lifetime's spending that expired holds were booked at. `damage` says why
-    the sums as a whole cannot be relied on, and `problems` has a sentence for that and for each unreadable
-    row. `persona` and `source`, the ledger as messages name it, are for those sentences. `position` is what
-    the store needs to find the same rows again.
+    `unconfirmed` is the part of the lifetime spending that comes from expired holds. `damage` says why the
+    sums as a whole are not reliable, if so; `problems` has a sentence for that and for each unreadable row.
+    `persona` and `source`, the name of the ledger in messages, are used in these sentences. `position` is
+    what the store needs to find the same rows again.
     """
 
     spent: Mapping[Window, Decimal]
@@ -35,22 +35,22 @@ class Usage(NamedTuple):
 
     @property
     def is_damaged(self) -> bool:
-        """Whether the sums cannot be relied on: as a whole, or because a row is unreadable."""
+        """Whether the sums are not reliable: as a whole, or because a row is unreadable."""
         return bool(self.problems)
 
     def require_sound(self) -> None:
-        """Raise LedgerDamaged if the sums cannot be relied on."""
+        """Raise LedgerDamaged if the sums are not reliable."""
         if not self.problems:
             return
         more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
         raise LedgerDamaged(
-            f"{self.problems[0]}{more}; to see all and set it right: hal0-budget verify "
+            f"{self.problems[0]}{more}; to list and repair all problems: hal0-budget verify "
             f"{self.persona} --repair",
             path=self.source,
             problems=list(self.problems),
         )
 
     def require_whole(self) -> None:
-        """Raise LedgerDamaged if the sums as a whole cannot be relied on; unreadable rows are let pass."""
+        """Raise LedgerDamaged if the sums as a whole are not reliable; unreadable rows are accepted."""
         if self.damage is not None:
             self.require_sound()

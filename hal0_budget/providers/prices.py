@@ -62,7 +62,7 @@ class Price(NamedTuple):
             return 0
         return int(EXACT.divide_int(rest, rate)) if rate else None
 
-    def told(self, tokens: Tokens) -> str:
+    def basis(self, tokens: Tokens) -> str:
         """Return the rates that apply to the tokens, as text: `input 3, output 15 USD/Mtok; ORIGIN`."""
         parts = [f"{kind} {plain(_per_million(usd))}" for kind, _, usd in self._parts(tokens)]
         request = self.at(tokens.prompt).request

@@ -68,7 +68,7 @@ def _priced(reply: Reply, charge: Charge, prices: Callable[[], PriceList], at: d
     if reply.tokens is None:
         raise PriceUnknown("the response states neither a cost nor all token counts")
     price = prices().price_of(charge.model, reply.tier, at)
-    cost, rates = price.cost(reply.tokens), price.told(reply.tokens)
+    cost, rates = price.cost(reply.tokens), price.basis(reply.tokens)
     return charge._replace(cost=cost, cost_source="priced", price=rates)
 
 

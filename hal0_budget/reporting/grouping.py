@@ -39,13 +39,13 @@ def by_of(text: str) -> tuple[By, ...]:
     for word in words:
         if word not in BY or words.count(word) > 1:
             what = f"{word!r} is repeated" if word in BY else f"{word!r} is not one of them"
-            raise UsageError(f"--by takes a list of {', '.join(BY)}; in {text!r} {what}")
+            raise UsageError(f"--by needs a list of {', '.join(BY)}; in {text!r} {what}")
     return tuple(BY[BY.index(word)] for word in words)
 
 
 def default_since(by: Sequence[By], today: date) -> date:
-    """Return the first day of a report without `--since`: it covers 7 days; by week without day 8 whole
-    weeks, by month without day 12 whole months.
+    """Return the first day of a report without `--since`: it covers 7 days; grouped by week, and not
+    by day, 8 weeks; grouped by month, and not by day, 12 months.
     """
     if "month" in by and "day" not in by:
         month = max(today.year * 12 + today.month - 1 - 11, 12)

@@ -91,7 +91,7 @@ WRONG = {
     "the last day": ("--until tomorrow", "days are written"),
     "days the wrong way round": ("--since today --until yesterday", "is after --until"),
     "a zone": ("--timezone Berlin", "zones are written UTC, Europe/Berlin"),
-    "a word": ("--by years", "--by takes a list of day, week, month"),
+    "a word": ("--by years", "--by needs a list of day, week, month"),
     "a format": ("--format pdf", "'pdf' is not one of"),
     "an ending": ("-o report.pdf", "no known ending: use .txt, .csv, .md, .json, .html, or add --format"),
     "two formats": ("--json --format csv", "two formats"),

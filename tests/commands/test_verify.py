@@ -61,7 +61,7 @@ def test_repair_sets_bad_lines_aside_and_lets_the_gate_judge_again(cli: Cli, led
     cli("set", "hermes", "--lifetime", "100")
     assert cli("check", "hermes", "--estimate", "0.1").returncode == 65
     repaired = cli("verify", "hermes", "--repair")
-    assert (repaired.returncode, repaired.stdout.count("set aside")) == (0, 13)
+    assert (repaired.returncode, repaired.stdout.count("quarantined")) == (0, 13)
     assert cli("check", "hermes", "--estimate", "0.1").returncode == 0
     bad = json.loads((SAMPLES / "ledgers" / "damaged.expected.json").read_text())["lines"]
     before = data.split(b"\n")
@@ -75,7 +75,7 @@ def test_repair_says_what_no_longer_counts(cli: Cli, ledger: Path, lines: list[b
     ledger.write_bytes(b"".join(lines[:-1]))
     assert cli("check", "hermes", "--estimate", "0.1").returncode == 65
     repaired = cli("verify", "hermes", "--repair")
-    assert "$0.4900 that were acknowledged are gone from it and no longer count" in repaired.stdout
+    assert "$0.4900 of acknowledged charges are missing and no longer count" in repaired.stdout
     assert ledger.with_name("spend.checkpoint.bak").exists()
     assert cli("check", "hermes", "--estimate", "0.1").returncode == 0
 

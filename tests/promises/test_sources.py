@@ -105,12 +105,12 @@ def test_pipe_that_the_shell_gives_is_read_to_its_end(cli: Cli, ledger: Path, sc
 
 def test_pipe_that_brings_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, so that nobody waits for half a minute."""
-    monkeypatch.setattr(inputs, "PATIENCE", 0.2)
+    monkeypatch.setattr(inputs, "TIMEOUT", 0.2)
     reader, writer = os.pipe()
-    with pytest.raises(UsageError, match="no data came"):
+    with pytest.raises(UsageError, match="no data for"):
         inputs.read_source("--batch", f"/dev/fd/{reader}", 10)
     os.write(writer, b"x" * 5)
-    with pytest.raises(UsageError, match="no data came"):
+    with pytest.raises(UsageError, match="no data for"):
         inputs.read_source("--batch", f"/dev/fd/{reader}", 10)
     os.write(writer, b"x" * 20)
     assert inputs.read_source("--batch", f"/dev/fd/{reader}", 10) == b"x" * 11

@@ -101,12 +101,12 @@ def test_tokens_of_a_kind_without_a_price_are_not_free() -> None:
 
 def test_what_a_call_was_priced_at_is_told() -> None:
     price = price_list(OPENROUTER).price_of("perplexity/sonar-pro", None, AT)
-    told = price.told(Tokens(1, 2, 0, 0, 3))
+    told = price.basis(Tokens(1, 2, 0, 0, 3))
     assert told == "input 3, cache read 3, output 15 USD/Mtok, 0.006 USD/request; openrouter.json"
     assert (
         price_list(None)
         .price_of("gpt-5", None, AT)
-        .told(Tokens())
+        .basis(Tokens())
         .startswith("input 1.25, output 10 USD/Mtok; genai-prices")
     )
 

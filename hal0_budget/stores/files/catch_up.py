@@ -78,10 +78,10 @@ def _grown(parts: Parts, meta: Meta, ledger: int, limit: int) -> Meta:
     begin = byte = meta.covered.size
     number = meta.lines
     records: list[int] = []
-    # What is behind a line that is longer than a block cannot be read, and is not covered.
+    # Stops at a line that is longer than a block: the rest cannot be read, and is not covered.
     with suppress(LongLine):
         for whole in Blocks(ledger, begin):
-            # The last line may go beyond the limit.
+            # Include the line that crosses the limit.
             block = whole[: whole.find(b"\n", begin + limit - byte - 1) + 1 or None]
             first, lines = byte, array("I")
             for line, row in lines_and_rows(block):

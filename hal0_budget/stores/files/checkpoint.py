@@ -1,17 +1,17 @@
-"""The checkpoint: a tally kept beside the ledger, so that no command but the first reads the whole ledger.
+"""The checkpoint: a saved tally of the ledger, so that only the first command reads the whole ledger.
 
-It is derived, and deleting it costs one scan. It is also a high-water mark: a ledger that is shorter than its
+It is derived: deleting it costs one scan. It is also a high-water mark: a ledger that is shorter than its
 checkpoint, or does not match it, was damaged.
 
-The file is a log of two kinds of line: a whole checkpoint, as JSON with a CRC-32, of which the last good one
-counts, and marks (see `marks`). Appending a line costs a tenth of what replacing the file does, and a crash
-in the middle leaves the line before. A log that grew long is replaced by its last checkpoint and the highest
+The file is a log with two kinds of lines: checkpoints, as JSON with a CRC-32, of which the last sound one
+counts, and marks (see `marks`). Appending a line costs a tenth of the time of replacing the file, and after a
+crash in the middle the previous line counts. A long log is replaced by its last checkpoint and the highest
 marks.
 
 Version 1: totals by day and by hour, unreadable lines, and the CRC-32 of the last ledger bytes that it
-covers; whole lines only. Version 2: lines with only the days and hours that changed. Version 3: whole lines
-again, days long past by month and year, marks. Of versions 1 and 2 only the size and the lifetime sum are
-used: the ledger is scanned once and must come to them.
+covers. Version 2: lines with only the days and hours that changed. Version 3: complete lines again, months
+and years instead of days long past, marks. Of versions 1 and 2 only the size and the lifetime sum are used:
+the ledger is scanned once and must agree with them.
 """
 
 from __future__ import annotations
@@ -31,12 +31,11 @@ from hal0_budget.stores.files.tally import BadLine, Tally
 
 VERSION = 3
 
-# The end of the log that a reader looks at first: longer than a whole line and all marks between two
-# cuts.
+# The end of the log that is read first: longer than one checkpoint and all marks between two cuts.
 _TAIL = 32 * 1024
 _MOST_MARKS = 8 * 1024
 _LONGEST_LOG = 512 * 1024
-# Longer than the log of any ledger. What is longer is not read.
+# Longer than any log of this program. A longer file is not read.
 _LONGEST = 2 * 1024 * 1024
 _HEAD = b'{"crc32":'
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
@@ -46,7 +45,7 @@ class Checkpoint(NamedTuple):
     """A tally, the CRC-32 of the last ledger bytes that it covers, the ledger's epoch (see `LedgerMark`) and
     the trail of the last lines that it covers.
 
-    Of one that `is_outdated`, of an earlier version, only the tally's size, lifetime sum and number of bad
+    If `is_outdated`, it is of an earlier version: only the tally's size, lifetime sum and number of bad
     lines are known.
     """
 
@@ -58,26 +57,26 @@ class Checkpoint(NamedTuple):
 
     @classmethod
     def of(cls, tally: Tally, ledger: int, epoch: int, trail: bytes = b"", covered: int = 0) -> Checkpoint:
-        """The checkpoint of a tally of the open `ledger`, whose first `covered` bytes have that trail."""
-        # Most checks find nothing new and make no checkpoint.
+        """Return the checkpoint of a tally of `ledger`; `trail` is that of its first `covered` bytes."""
+        # Imported here, because most checks find nothing new and make no checkpoint.
         from hal0_budget.stores.files.trail import grown
 
         trail = grown(trail, covered, ledger, tally.size)
         return cls(tally, LedgerMark.crc_of(ledger, tally.size), epoch, trail)
 
     def matches(self, ledger: int, size: int) -> bool:
-        """Whether the open file `ledger`, of so many bytes, still begins as it did, as far as its size
-        and the last bytes covered tell.
+        """Return whether the open `ledger`, of `size` bytes, is long enough and has the same last covered
+        bytes.
         """
         return size >= self.tally.size and LedgerMark.crc_of(ledger, self.tally.size) == self.crc
 
     def mark(self) -> LedgerMark:
-        """The mark that the checkpoint is, because it is saved after an fsync of what it covers."""
+        """Return the checkpoint as a mark: it is saved only after an fsync of the bytes that it covers."""
         return LedgerMark(self.epoch, self.tally.size, self.crc)
 
 
 class Saved(NamedTuple):
-    """What the file says: the last checkpoint, the highest marks, and why it is unusable, if it is."""
+    """The contents of the file: the last checkpoint, the highest marks, and why it is unusable, if it is."""
 
     checkpoint: Checkpoint | None = None
     marks: Marks = Marks()
@@ -85,7 +84,7 @@ class Saved(NamedTuple):
 
 
 class CheckpointLog:
-    """The checkpoint file at `path`. What was read or written of it last is not read again."""
+    """The checkpoint file at `path`. Each call reads only what was appended since the last one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -98,7 +97,7 @@ class CheckpointLog:
         self._marks_size = 0
 
     def load(self) -> Saved:
-        """What the file says; the tally is the caller's to go on with. Raises OSError."""
+        """Read the file. The caller may change the tally of the result. Raises OSError."""
         try:
             with opened(self.path, os.O_RDONLY) as fd:
                 gained = self._growth.gained(fd, _TAIL)
@@ -118,10 +117,10 @@ class CheckpointLog:
         return self._saved._replace(checkpoint=checkpoint._replace(tally=tally))
 
     def save(self, checkpoint: Checkpoint, holds: HoldsMark) -> None:
-        """Make `checkpoint` the last one, with the mark of the journal of holds.
+        """Append `checkpoint`, and the mark of the journal of holds.
 
-        The caller holds the lock, has synced the ledger, and does not go on with the tally. The checkpoint is
-        not synced: after a power cut an old one, or none, costs a scan and nothing else. Raises OSError.
+        The caller holds the lock, has synced the ledger, and must not change the tally later. The checkpoint
+        is not synced: if a power cut loses it, that costs a scan and nothing else. Raises OSError.
         """
         marks = self._saved.marks.merged(Marks(checkpoint.mark(), holds))
         line = _line(_to_json(checkpoint, self._owner))
@@ -129,7 +128,7 @@ class CheckpointLog:
             self._saved, self._last, self._marks_size = Saved(checkpoint, marks), (line, checkpoint), 0
 
     def renew(self, checkpoint: Checkpoint | None, marks: Marks) -> None:
-        """Replace the file durably by one with that checkpoint, if any, and those marks alone.
+        """Replace the file durably by one with only that checkpoint, if any, and those marks.
 
         The caller holds the lock. Raises OSError.
         """
@@ -147,11 +146,11 @@ class CheckpointLog:
                 self._marks_size += len(text)
 
     def is_long(self) -> bool:
-        """Whether there are many marks behind the last checkpoint, as the file was last read."""
+        """Return whether many marks followed the last checkpoint at the last read."""
         return self._marks_size > _MOST_MARKS
 
     def cut(self, marks: Marks) -> None:
-        """Replace a log with many marks by its last checkpoint and `marks`, the highest of all.
+        """Replace a log with many marks by its last checkpoint and `marks`, the highest marks.
 
         The caller holds the lock. Raises OSError.
         """
@@ -163,13 +162,11 @@ class CheckpointLog:
         self._saved, self._last, self._marks_size = Saved(), (b"", None), 0
 
     def _is_written(self, text: bytes) -> bool:
-        """Write `text` to the end of the log, or in place of one that is long. False if the log must be read
-        again to know what it says.
-        """
+        """Append `text` to the log, or replace a long log by it; return False if it must be read again."""
         try:
             with opened(self.path, os.O_WRONLY | os.O_APPEND) as fd:
                 if size_of(fd) <= _LONGEST_LOG:
-                    # What a crash left of a line before ends here.
+                    # The newline ends an incomplete line after a crash.
                     text = b"\n" + text
                     write_whole(fd, text)
                     return self._growth.advance(fd, text)
@@ -185,32 +182,32 @@ class CheckpointLog:
             os.replace(temporary, self.path)
 
     def _read(self, fd: int, gained: Gained) -> None:
-        """Take what the open file gained. Raises OSError."""
+        """Process what was appended to the open file. Raises OSError."""
         if not gained.is_more:
             self._saved, self._marks_size = Saved(), 0
         if self._growth.size > _LONGEST:
             self._saved = Saved(unusable=f"longer than {_LONGEST} bytes")
             return
-        self._take(gained.data)
+        self._parse(gained.data)
         if self._saved.checkpoint is None and not gained.is_more and self._growth.size > _TAIL:
-            self._take(os.pread(fd, self._growth.size, 0))
+            self._parse(os.pread(fd, self._growth.size, 0))
 
-    def _take(self, data: bytes) -> None:
-        """Take the last good checkpoint among the lines of `data`, and the highest marks."""
+    def _parse(self, data: bytes) -> None:
+        """Find the last sound checkpoint among the lines of `data`, and the highest marks."""
         marks, before = marks_in(data, self._owner).merged(self._saved.marks), self._saved.checkpoint
-        line, body, behind = _last_good_line(data)
+        line, body, rest = _last_good_line(data)
         if body is None:
-            self._marks_size += behind
+            self._marks_size += rest
             unusable = None
             if before is None and not all(map(may_be_mark, data.split(b"\n"))):
                 unusable = "no line has a valid checksum"
             self._saved = Saved(before, marks, unusable)
             return
-        checkpoint = self._parsed(line, body)
+        checkpoint = self._checkpoint_of(line, body)
         if checkpoint is None:
-            self._saved = Saved(None, marks, "its last good line is not a checkpoint")
+            self._saved = Saved(None, marks, "its last sound line is not a checkpoint")
             return
-        self._last, self._marks_size = (line, checkpoint), behind
+        self._last, self._marks_size = (line, checkpoint), rest
         if not checkpoint.is_outdated:
             marks = marks.merged(Marks(ledger=checkpoint.mark()))
         elif b'"has_holds":true' in body:
@@ -218,7 +215,7 @@ class CheckpointLog:
             marks = marks.merged(Marks(holds=HoldsMark(size=1)))
         self._saved = Saved(checkpoint, marks)
 
-    def _parsed(self, line: bytes, body: bytes) -> Checkpoint | None:
+    def _checkpoint_of(self, line: bytes, body: bytes) -> Checkpoint | None:
         known, checkpoint = self._last
         if line == known and checkpoint is not None:
             return checkpoint
@@ -229,14 +226,14 @@ class CheckpointLog:
 
 
 def _line(found: dict[str, object]) -> bytes:
-    """The line of a checkpoint, without its newline."""
+    """Return the line of a checkpoint, without its newline."""
     body = _ENCODER.encode(found).encode("ascii")
     return b'%s%d,"checkpoint":%s}' % (_HEAD, crc32(body), body)
 
 
 def _last_good_line(data: bytes) -> tuple[bytes, bytes | None, int]:
-    """The last line of `data` that has a checkpoint with a valid checksum, the checkpoint's bytes, and how
-    many bytes follow the line; without one, no checkpoint and the size of `data`.
+    """Return the last line of `data` that is a checkpoint with a valid checksum, the bytes of the checkpoint,
+    and how many bytes follow the line. Without such a line: b"", None and the size of `data`.
     """
     data = b"\n" + data
     end = len(data)
@@ -278,9 +275,9 @@ def _to_json(checkpoint: Checkpoint, owner: str) -> dict[str, object]:
 
 
 def _from_json(found: dict[str, Any], persona: str, owner: str) -> Checkpoint | None:
-    """The checkpoint that a line's body is; None if its version is not known, or it is another persona's.
+    """Return the checkpoint in the body of a line; None if its version is unknown, or it has another owner.
 
-    Raises on a wrong body.
+    Raises LookupError, TypeError, AttributeError, ValueError, ArithmeticError for an invalid body.
     """
     if found["version"] not in (1, 2, VERSION) or found.get("owner", owner) != owner:
         return None

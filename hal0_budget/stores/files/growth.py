@@ -1,4 +1,4 @@
-"""Reading what a log gained since it was read last."""
+"""Reads what was appended to a log since the last read."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 from hal0_budget.durable import identity_of
 
-# So many bytes before the place where reading goes on must be what they were.
+# This many bytes before the position of the last read must be unchanged.
 _GUARD = 64
 
 
 class Gained(NamedTuple):
-    """Bytes of a log, the last line possibly without its end; whether they follow what was read before."""
+    """Bytes of a log, the last line possibly incomplete, and whether they follow the bytes read before."""
 
     data: bytes
     is_more: bool
 
 
 class Growth:
-    """How far a log was read. It may be appended to, cut short or replaced."""
+    """Remembers how far a log was read. The log may be appended to, truncated or replaced."""
 
     def __init__(self) -> None:
         self._identity: tuple[int, int, int, int] | None = None
@@ -28,17 +28,18 @@ class Growth:
 
     @property
     def size(self) -> int:
-        """The size of the log when it was read last, 0 before."""
+        """The size of the log at the last read; 0 before the first."""
         return 0 if self._identity is None else self._identity[2]
 
     def forget(self) -> None:
-        """Read the log from its beginning next time."""
+        """Make the next read start from the beginning of the log."""
         self._identity = None
 
     def advance(self, fd: int, text: bytes) -> bool:
-        """Note that this process appended `text`, whole lines, so that they need not be read; False if they
-        must be, because the log was not read to its end before, or others have appended as well. Raises
-        OSError.
+        """Skip `text`, whole lines that this process has just appended, in the next read.
+
+        Returns False if they must be read after all, because the log was not read to its end before, or
+        other processes have appended as well. Raises OSError.
         """
         before, identity = self._identity, identity_of(os.fstat(fd))
         expected = None if before is None else (*before[:2], before[2] + len(text))
@@ -49,8 +50,8 @@ class Growth:
         return True
 
     def gained(self, fd: int, most: int) -> Gained | None:
-        """What the open log gained, or its last `most` bytes if it gained more or is not the log that it was;
-        None if nothing has changed. Raises OSError.
+        """Return what was appended to the open log, or its last `most` bytes if it grew by more or was
+        replaced; None if nothing has changed. Raises OSError.
         """
         identity = identity_of(os.fstat(fd))
         before, self._identity = self._identity, None

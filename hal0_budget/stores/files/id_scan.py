@@ -1,4 +1,4 @@
-"""Scanning a ledger for request ids: the part of a look-up that the cache does not cover."""
+"""Scans the part of a ledger that the cache does not cover for request ids."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from hal0_budget.stores.files.blocks import BLOCK
 from hal0_budget.stores.files.row_format import lines_and_rows, parse_row
 from hal0_budget.strict_json import Unreadable
 
-# As much as fits into a processor's cache, which halves the time of a scan.
+# Fits into the cache of a processor, which halves the time of a scan.
 _BUFFER = 1024 * 1024
 
-# An id that JSON writes as it is, unless somebody escapes what needs no escape, and how that begins.
+# An id that JSON writes without escapes, and the beginning of an unnecessary escape that could hide one.
 _PLAIN = re.compile(r"[ !#-\[\]-~]+")
 _ESCAPE = re.compile(rb"\\(?:u00[2-7]|/)")
 _PLAIN_ID = re.compile(rb'"request_id"[ \t\r]*:[ \t\r]*"([^"\\]*)"')
 
-# Each of two threads searches so many bytes at least.
+# A scan uses two threads if each has at least this many bytes to search.
 _LARGE = 16 * 1024 * 1024
 
-# For so many ids at once, and so many strings that look like the id and are not, one pass over all ids of
-# a block is faster than one for each.
+# For more ids than this, or more strings that equal an id and are not one, a single pass over all ids of a
+# block is faster than one search per id.
 _FEW = 6
 
-# A shorter id without its quotes may be a part of others.
+# A shorter id is searched with its quotes, because it is likely to be part of other texts.
 _DISTINCT = 12
 
 
 def scan_ids(fd: int, request_ids: Collection[str], begin: int) -> tuple[dict[str, set[int]], int]:
-    """Where rows with the request ids may begin in an open ledger from the byte `begin` on; the first byte
-    that is to be looked at again. Raises OSError.
+    """Return where rows with the request ids may begin in an open ledger from the byte `begin` on, and the
+    byte at which the next scan must begin. Raises OSError.
     """
     scan = IdScan(fd, request_ids)
     middle = _line_behind(fd, (begin + size_of(fd)) // 2)
     if middle is None or middle - begin < _LARGE:
         return scan.found, scan.run(begin)
-    # Half of the time of a scan is reading, during which the other half of the ledger can be searched.
+    # A scan spends half of its time reading; during that, the other thread can search.
     from threading import Thread
 
     other, ends, errors = IdScan(fd, request_ids), [begin], []
@@ -67,13 +67,13 @@ def scan_ids(fd: int, request_ids: Collection[str], begin: int) -> tuple[dict[st
 
 
 def _line_behind(fd: int, byte: int) -> int | None:
-    """Where the first line behind a byte of an open file begins; None if none is near."""
+    """Return where the first line after a byte of an open file begins; None if no newline is near."""
     newline = os.pread(fd, BLOCK, byte).find(b"\n")
     return None if newline < 0 else byte + newline + 1
 
 
 class IdScan:
-    """One pass over an open ledger for request ids; `found` has where rows with each may begin."""
+    """One pass over an open ledger; `found` has, for each request id, where rows with it may begin."""
 
     def __init__(self, fd: int, request_ids: Iterable[str]) -> None:
         self._fd = fd
@@ -83,29 +83,29 @@ class IdScan:
         self._needles: dict[bytes, bytes] = {}
 
     def run(self, begin: int, last: int = sys.maxsize) -> int:
-        """Look at the ledger from the byte `begin` to the byte `last`, at which a line begins; returns the
-        first byte that is to be looked at again.
+        """Search the ledger from the byte `begin` to the byte `last`, at which a line begins.
 
-        A line that is longer than a block ends what can be read: it may be a terabyte of nothing.
+        Returns the byte at which the next scan must begin. Stops at a line that is longer than a block: it
+        may be a terabyte of zeros.
         """
         buffer = bytearray(max(min(size_of(self._fd) - begin, _BUFFER), 1))
         while begin < last and (count := os.preadv(self._fd, [memoryview(buffer)[: last - begin]], begin)):
             end = _end_of_lines(buffer, count)
             if end:
-                self._look_at(buffer, end, begin)
+                self._search_lines(buffer, end, begin)
                 begin += end
             elif count < BLOCK and len(buffer) < BLOCK and size_of(self._fd) - begin > count:
-                # It has grown meanwhile.
+                # The ledger has grown since.
                 buffer = bytearray(BLOCK)
             else:
                 if count < BLOCK:
-                    # The row is whole, or no row: it may lack its newline.
+                    # A last line without newline: it may be a complete row.
                     self._examine(begin, bytes(buffer[:count]))
                 break
         return begin
 
-    def _look_at(self, buffer: bytearray, end: int, begin: int) -> None:
-        """Look at the whole lines in the first `end` bytes of a buffer, which begin at the byte `begin`."""
+    def _search_lines(self, buffer: bytearray, end: int, begin: int) -> None:
+        """Search the whole lines in the first `end` bytes of a buffer, which begin at the byte `begin`."""
         if not self._are_plain:
             byte = begin
             for line, row in lines_and_rows(bytes(buffer[:end])):
@@ -118,10 +118,10 @@ class IdScan:
                 if (request_id := self._texts.get(match[1])) is not None:
                     self.found[request_id].add(begin + buffer.rfind(b"\n", 0, match.start()) + 1)
         if buffer.find(b"\\", 0, end) >= 0:
-            self._look_at_escapes(buffer, end, begin)
+            self._search_escapes(buffer, end, begin)
 
     def _search(self, buffer: bytearray, end: int, begin: int, text: bytes) -> bool:
-        """Look for one text; False where it stands for other things as well, so that this takes long."""
+        """Search for one id. Returns False, without a full search, if its text often has another meaning."""
         needle = self._needles.get(text)
         if needle is None:
             needle = self._needles[text] = _fastest(buffer, text)
@@ -134,14 +134,14 @@ class IdScan:
                     return False
         return True
 
-    def _look_at_escapes(self, buffer: bytearray, end: int, begin: int) -> None:
+    def _search_escapes(self, buffer: bytearray, end: int, begin: int) -> None:
         at = 0
         while match := _ESCAPE.search(buffer, at, end):
             line, at = buffer.rfind(b"\n", 0, match.start()) + 1, buffer.find(b"\n", match.start(), end)
             self._examine(begin + line, bytes(buffer[line:at]))
 
     def _examine(self, byte: int, line: bytes) -> bool:
-        """Note the line that begins at a byte where it is a row with one of the request ids."""
+        """Record the position of a line if it is a row with one of the request ids; return whether it is."""
         with suppress(Unreadable):
             request_id = parse_row(line).request_id
             if request_id in self.found:
@@ -151,9 +151,9 @@ class IdScan:
 
 
 def _fastest(buffer: bytearray, text: bytes) -> bytes:
-    """What to look for in lines like those of a buffer to find a text between quotes.
+    """Return the text, with or without its quotes, that is fastest to search for in lines like the buffer's.
 
-    How fast Python searches depends on which characters are also common around: up to four times.
+    The speed of Python's search varies up to four times, depending on which characters are common there.
     """
     quoted = b'"%b"' % text
     if len(buffer) < _BUFFER or len(text) < _DISTINCT:
@@ -169,7 +169,7 @@ def _seconds(buffer: bytearray, needle: bytes) -> float:
 
 
 def _end_of_lines(buffer: bytearray, count: int) -> int:
-    """How many of the first `count` bytes are whole lines, none of them longer than a block."""
+    """Return how many of the first `count` bytes are whole lines, none of them longer than a block."""
     end = 0
     while (newline := buffer.rfind(b"\n", end, min(end + BLOCK, count))) >= 0:
         end = newline + 1

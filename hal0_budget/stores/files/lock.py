@@ -42,7 +42,7 @@ class Lock:
         self._waited = 0.0
         # Device and inode of the locked file.
         self._held = (0, 0)
-        # The held file, open for reading and appending, and the thread that holds it.
+        # The locked file, open for reading and appending, and the thread that holds the lock.
         self._holder: tuple[int, int] | None = None
 
     @property

@@ -1,6 +1,6 @@
-"""Which rows have a request id: those that the cache knows of, and the rest of the ledger by scanning it.
+"""Finds the rows with a request id: through the cache, and by scanning the part that it does not cover.
 
-The ledger is the only truth: whatever the cache says, the row is read from the ledger and its id compared.
+The ledger is the only truth: each row that the cache names is read from the ledger, and its id compared.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from hal0_budget.strict_json import Unreadable
 if TYPE_CHECKING:
     from hal0_budget.stores.files.cache import Cache
 
-# A ledger that is no longer is scanned at once.
+# A ledger of at most this many bytes is scanned without asking the cache.
 SCANNED = LENGTH
 
 
 class Found(NamedTuple):
-    """A row on record, and its first byte in the ledger."""
+    """A recorded row, and its first byte in the ledger."""
 
     byte: int
     row: Row
 
 
 class _Known:
-    """What is known of one request id: where rows with it may begin, in the ledger's first `until` bytes."""
+    """Where rows with one request id may begin in the first `until` bytes of the ledger."""
 
     __slots__ = ("places", "until")
 
@@ -43,9 +43,9 @@ class _Known:
 
 
 class RowFinder:
-    """Finds the rows of the ledger at `path`; what it knows of the ledger is kept until `close`.
+    """Finds rows in the ledger at `path`; keeps its results until `close`.
 
-    May be asked before the lock is held: what the ledger gains after that is looked at when asked again.
+    It may be used before the lock is held: the next call searches the bytes that were added since.
     """
 
     def __init__(self, path: Path, cache: Callable[[], Cache], epoch: int) -> None:
@@ -55,11 +55,11 @@ class RowFinder:
         self._fd: int | None = None
         self._known: dict[str, _Known] = {}
         self._until = 0
-        # How many bytes of the ledger the cache covered, once it was asked.
+        # How many bytes of the ledger the cache covered; None before the cache was asked.
         self.covered: int | None = None
 
     def close(self) -> None:
-        """Forget everything, and close the ledger."""
+        """Drop all results, and close the ledger."""
         fd, self._fd = self._fd, None
         self._known.clear()
         self._until, self.covered = 0, None
@@ -68,11 +68,11 @@ class RowFinder:
 
     @property
     def searched(self) -> os.stat_result | None:
-        """The file that was searched; None before."""
+        """The status of the file that was searched; None before the first search."""
         return None if self._fd is None else os.fstat(self._fd)
 
     def find(self, request_id: str) -> list[Found]:
-        """Every row on record with that request id, newest first. Raises OSError."""
+        """Return every recorded row with a request id, newest first. Raises OSError."""
         self.prefetch((request_id,))
         if self._fd is None:
             return []
@@ -84,7 +84,7 @@ class RowFinder:
         return found
 
     def prefetch(self, request_ids: Collection[str]) -> list[str]:
-        """Look for the rows of many request ids at once; returns the ids that may be on record.
+        """Search for the rows of many request ids at once; return the ids that may be recorded.
 
         Raises OSError; NotRegular.
         """
@@ -104,7 +104,7 @@ class RowFinder:
         return [request_id for request_id, known in wanted.items() if known.places]
 
     def _open(self) -> int | None:
-        """The ledger that is at the path now; what is known of another one is forgotten."""
+        """Return the open ledger; if another file is at its path now, open that one and drop all results."""
         if self._fd is not None:
             searched = os.fstat(self._fd)
             try:
@@ -122,10 +122,10 @@ class RowFinder:
         return self._fd
 
     def _ask_cache(self, fd: int, request_ids: list[str]) -> None:
-        """Note what the cache knows of request ids. Where it is of no use, nothing is known."""
+        """Look request ids up in the cache. Without a usable cache, the whole ledger will be scanned."""
         found: dict[str, list[int]] = {}
         self.covered = 0
-        # What a scan takes no time for needs no cache, and the import of none.
+        # A short ledger is scanned quickly: it needs no cache, and no import of it.
         if size_of(fd) > SCANNED:
             from hal0_budget.stores.files.segments import look_up
 
@@ -135,7 +135,7 @@ class RowFinder:
 
 
 def _row_at(fd: int, byte: int) -> Row | None:
-    """The row that begins at a byte of an open ledger; None where none does."""
+    """Return the row that begins at a byte of an open ledger; None if no row begins there."""
     line = b""
     for length in (1024, BLOCK):
         data = os.pread(fd, length, byte)

@@ -2,8 +2,8 @@
 
 Both files only grow, so a file that is shorter than its mark, or differs at its mark, was damaged. Each mark
 is one line. Marks are appended to two files, the lock file and the checkpoint, so that no single file can
-be lost, cut or restored from an older copy without notice. A mark is written after the fsync that it stands
-for and before the command acknowledges anything; the mark itself is not synced, because a power cut that
+be lost, cut or restored from an older copy without notice. A mark is written after the fsync that it records
+and before the command acknowledges anything; the mark itself is not synced, because a power cut that
 loses it loses no money.
 
 Processes append without a lock, so marks may come out of order: the highest one counts.
@@ -24,10 +24,10 @@ from hal0_budget.stores.files.lock import Lock
 # A mark takes about 80 bytes; a longer log is cut down to the highest marks.
 LONGEST_LOG = 8 * 1024
 
-# A log is cut long before. What is longer was not written by this program; its end is read.
+# A log is cut long before this size. If a longer log exists, only its end is read.
 _READ = 1024 * 1024
 
-# How a mark begins.
+# The beginning of each kind of mark.
 _KINDS = _LEDGER, _HOLDS = b"ledger ", b"holds "
 
 # How many of the ledger's last bytes must be the same for a mark to match.
@@ -35,7 +35,7 @@ _MATCHED = 4096
 
 
 class LedgerMark(NamedTuple):
-    """The first `size` bytes of the ledger are durable, and the last of them have the checksum `crc`.
+    """The first `size` bytes of the ledger are durable, and `crc` is the CRC-32 of the last of them.
 
     `epoch` counts repairs: a repair begins with an odd epoch and ends with an even one.
     """
@@ -46,7 +46,7 @@ class LedgerMark(NamedTuple):
 
     @staticmethod
     def crc_of(ledger: int, size: int) -> int:
-        """The CRC-32 of the last of the first `size` bytes of the open ledger. Raises OSError."""
+        """Return the CRC-32 of the end of the first `size` bytes of the open ledger. Raises OSError."""
         length = min(size, _MATCHED)
         return crc32(os.pread(ledger, length, size - length))
 
@@ -78,18 +78,20 @@ class Marks(NamedTuple):
     holds: HoldsMark = HoldsMark()
 
     def merged(self, other: Marks) -> Marks:
-        """The higher of each."""
+        """Return the higher mark of each kind."""
         return Marks(max(self.ledger, other.ledger), max(self.holds, other.holds))
 
     def above(self, known: Marks) -> Marks:
-        """Those that are higher than the known ones: only they need to be written."""
+        """Return the marks that are higher than the known ones: only they need to be written."""
         return Marks(
             self.ledger if self.ledger > known.ledger else LedgerMark(),
             self.holds if self.holds > known.holds else HoldsMark(),
         )
 
     def lines(self, owner: str) -> bytes:
-        """The marks as lines; the checksums cover the owner, so that another one's marks never count."""
+        """Return the marks as lines. The checksums cover the owner: marks copied from another persona never
+        count.
+        """
         ledger = b"" if self.ledger == LedgerMark() else _line(_ledger_text(self.ledger), owner)
         return ledger + (b"" if self.holds == HoldsMark() else _line(_holds_text(self.holds), owner))
 
@@ -105,31 +107,31 @@ class AllMarks(NamedTuple):
     checkpoint: Marks = Marks()
 
     def highest(self) -> Marks:
-        """The higher of each mark."""
+        """Return the higher mark of each kind."""
         return self.lock.merged(self.checkpoint)
 
     def ledger(self) -> tuple[LedgerMark, ...]:
-        """The marks of the ledger that it must agree with: those that were written since the last repair."""
+        """Return the marks that the ledger must agree with: those written since the last repair."""
         epoch = self.highest().ledger.epoch
         return tuple(mark for mark in (self.lock.ledger, self.checkpoint.ledger) if mark.epoch == epoch)
 
     def holds(self) -> tuple[HoldsMark, ...]:
-        """The marks of the journal, which must agree with each."""
+        """Return the marks that the journal of holds must agree with."""
         return self.lock.holds, self.checkpoint.holds
 
     def damage(self) -> str | None:
-        """Why the marks themselves let no gate judge; None if they do."""
+        """Return why the marks forbid a verdict; None if they allow it."""
         is_repairing = self.lock.ledger.is_repairing or self.checkpoint.ledger.is_repairing
         return "a repair of it began and did not end" if is_repairing else None
 
 
 def owner_of(path: Path) -> str:
-    """Whose file it is: the agent and the persona, as the folders of the file name them."""
+    """Return the owner of a file: agent and persona, from the names of its folders."""
     return "/".join(path.absolute().parent.parts[-3:])
 
 
 def marks_in(data: bytes, owner: str) -> Marks:
-    """The highest sound marks among the lines of `data`, which may hold anything else."""
+    """Return the highest sound marks among the lines of `data`; other lines are ignored."""
     data = b"\n" + data
     ledger, holds = _highest(data, _LEDGER, owner), _highest(data, _HOLDS, owner)
     marks = Marks()
@@ -143,7 +145,7 @@ def marks_in(data: bytes, owner: str) -> Marks:
 
 
 class MarkLog:
-    """The marks in the persona's lock file, which is read and written through `lock` while that is held."""
+    """The marks in the persona's lock file. While `lock` is held, its file descriptor is used."""
 
     def __init__(self, lock: Lock) -> None:
         self.path = lock.path
@@ -153,7 +155,7 @@ class MarkLog:
         self._marks = Marks()
 
     def read(self) -> Marks:
-        """The highest marks; none where the file is missing or no regular file. Raises OSError."""
+        """Return the highest marks; empty marks if there is no regular file. Raises OSError."""
         try:
             with self._opened(os.O_RDONLY) as fd:
                 gained = self._growth.gained(fd, _READ)
@@ -166,7 +168,7 @@ class MarkLog:
         return self._marks
 
     def append(self, marks: Marks) -> None:
-        """Append those that are higher than what was read last. Needs no lock. Raises OSError."""
+        """Append the marks that are higher than those of the last read. Needs no lock. Raises OSError."""
         lines = marks.above(self._marks).lines(self._owner)
         if not lines:
             return
@@ -177,18 +179,18 @@ class MarkLog:
                 self._marks = self._marks.merged(marks)
 
     def known(self) -> Marks:
-        """The highest marks as they were last read, which may be outdated."""
+        """Return the highest marks of the last read, which may be outdated."""
         return self._marks
 
     def is_long(self) -> bool:
-        """Whether the log, as it was last read, is long enough to be cut."""
+        """Return whether the log was long enough to be cut at the last read."""
         return self._growth.size > LONGEST_LOG
 
     def cut(self, marks: Marks) -> None:
-        """Keep only `marks` where the log is long.
+        """Replace a long log by `marks`.
 
-        The caller holds the lock, and `marks` must cover both files as far as they reach: a process may be
-        about to append a lower mark. Raises OSError.
+        The caller holds the lock. `marks` must cover all of both files, because another process may be about
+        to append a lower mark. Raises OSError.
         """
         with suppress(FileNotFoundError), opened(self.path, os.O_RDWR | os.O_APPEND) as fd:
             if size_of(fd) > LONGEST_LOG:
@@ -206,7 +208,7 @@ def _ledger_text(mark: LedgerMark) -> bytes:
 
 
 def may_be_mark(line: bytes) -> bool:
-    """Whether a line is a mark or what a crash left of one, zeros included."""
+    """Return whether a line is a mark, or an incomplete mark after a crash, which may contain zeros."""
     text = line.strip(b"\0")
     return not text or any(text.startswith(kind) or kind.startswith(text) for kind in _KINDS)
 
@@ -225,9 +227,9 @@ def _checksum(text: bytes, owner: str) -> int:
 
 
 def _highest(data: bytes, kind: bytes, owner: str) -> list[str] | None:
-    """The fields of the highest mark of a kind whose checksum is right; None if there is none.
+    """Return the fields of the highest mark of a kind with a valid checksum; None if there is none.
 
-    Written without a loop over lines: under contention each process reads the marks of all others.
+    Does not loop over all lines, for speed: under contention each process reads the marks of all others.
     """
     found = data.split(b"\n" + kind)[1:]
     while found:

@@ -1,11 +1,11 @@
-"""Setting right what an audit found, as far as that is possible without guessing.
+"""Repairs what an audit found, as far as that is possible without guessing.
 
-Nothing is deleted: what cannot be read is copied to a file beside the ledger before its bytes are blanked
-where they are, so that no other row moves and hal0 can go on appending. Whole rows are kept, wherever they
+Nothing is deleted: an unreadable line is copied to a file next to the ledger before its bytes are overwritten
+with blanks, so that no other row moves and hal0 can go on appending. Complete rows are kept, wherever they
 are on a line.
 
-A repair begins with a mark that makes every gate refuse, and ends with one that makes them go by the new
-state. A repair that is killed in between leaves the gate closed; the next one completes it.
+A repair begins with a mark that makes every check fail, and ends with a mark for the new state. If a repair
+is killed in between, checks keep failing until the next repair completes it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from hal0_budget.stores.files.row_format import is_blank, lines_and_rows, parse_
 from hal0_budget.stores.files.whole_rows import Piece, dollars_in, whole_rows
 from hal0_budget.strict_json import Unreadable
 
-# As many bytes of a file are copied as fit into memory.
+# The most bytes of a file that are copied; they must fit into memory.
 _LONGEST_COPY = 16 * 1024 * 1024
 
 
 def repair(home: Home, persona: str, now: datetime, lock_timeout: float) -> list[str]:
-    """Quarantine unreadable lines and rebuild derived files; what was done, a sentence each.
+    """Quarantine unreadable lines and rebuild derived files; return a sentence for each change.
 
-    Raises InvalidId, LockTimeout; NotALedger if a line is too long to be one; OSError.
+    Raises InvalidId, LockTimeout; NotALedger if a line is too long; OSError.
     """
     ledger = Ledger(home.spend_dir(persona))
     with ledger.lock.held(lock_timeout):
@@ -52,7 +52,7 @@ def repair(home: Home, persona: str, now: datetime, lock_timeout: float) -> list
 
 
 def _repair_rows(ledger: Ledger) -> Iterator[str]:
-    """Quarantine every line that is no row; keep the whole rows on it. Raises NotALedger, OSError."""
+    """Quarantine every line that is not a row; keep complete rows on it. Raises NotALedger, OSError."""
     with suppress(FileNotFoundError), opened(ledger.path, os.O_RDWR) as fd:
         try:
             for number, byte, line, _ in numbered_lines(fd):
@@ -65,21 +65,21 @@ def _repair_rows(ledger: Ledger) -> Iterator[str]:
 
 
 def _repair_line(ledger: Ledger, fd: int, byte: int, line: bytes, fault: tuple[str, str]) -> str:
-    """Keep the whole rows of a line, quarantine the line, blank the rest; returns what was done.
+    """Keep the complete rows of a line, quarantine the line, blank the rest; return a sentence about it.
 
     Raises OSError.
     """
     where, why = fault
     rows = whole_rows(line, ledger.persona)
-    # A row at the end of the line stays; those before it cannot get a newline, and are appended again.
+    # A row at the end of the line stays in place. Rows before it lack a newline, and are appended again.
     stays = rows.pop() if rows and rows[-1].end == len(line) else Piece(len(line), len(line))
-    moved = [row for row in rows if not _is_on_record(fd, parse_row(line[row.start : row.end]))]
+    moved = [row for row in rows if not _is_recorded(fd, parse_row(line[row.start : row.end]))]
     if moved:
         with opened(ledger.path, os.O_RDWR | os.O_APPEND) as end:
             seal = b"" if os.pread(end, 1, size_of(end) - 1) == b"\n" else b"\n"
             write_whole(end, seal + b"".join(line[row.start : row.end] + b"\n" for row in moved))
             os.fsync(end)
-    aside = _quarantine(ledger.path, line + b"\n")
+    copy = _quarantine(ledger.path, line + b"\n")
     os.pwrite(fd, b" " * stays.start, byte)
     os.fsync(fd)
     kept = len(rows) + (stays.start < stays.end)
@@ -87,13 +87,13 @@ def _repair_line(ledger: Ledger, fd: int, byte: int, line: bytes, fault: tuple[s
     for row in (*rows, stays):
         rest[row.start : row.end] = b" " * (row.end - row.start)
     named = dollars_in(bytes(rest))
-    lost = f"; it names {dollars(named)}, which no longer counts" if named else ""
-    also = f"; {kept} whole rows on it are kept" if kept else ""
-    return f"{where} set aside in {aside.name}: {why}{also}{lost}"
+    lost = f"; its amounts, {dollars(named)} in all, no longer count" if named else ""
+    also = f"; {kept} complete rows on it are kept" if kept else ""
+    return f"{where} quarantined in {copy.name}: {why}{also}{lost}"
 
 
 def _fault_of(line: bytes, persona: str) -> str | None:
-    """Why a line is neither a row of `persona` nor blank; None if it is one of them."""
+    """Return why a line is neither a row of `persona` nor blank; None if it is one of them."""
     if is_blank(line):
         return None
     try:
@@ -103,8 +103,8 @@ def _fault_of(line: bytes, persona: str) -> str | None:
     return None if found == persona else f"a row of persona {found!r}"
 
 
-def _is_on_record(fd: int, row: Row) -> bool:
-    """Whether the same row is on a line of its own: an earlier repair that was killed appended it."""
+def _is_recorded(fd: int, row: Row) -> bool:
+    """Return whether the same row is on its own line: an earlier repair that was killed has appended it."""
     needle = row.request_id.encode("ascii", "backslashreplace")
     for block in Blocks(fd):
         if needle in block or b"\\" in block:
@@ -115,39 +115,39 @@ def _is_on_record(fd: int, row: Row) -> bool:
 
 
 def _repair_holds(ledger: Ledger, marks: AllMarks) -> Iterator[str]:
-    """Rewrite a damaged journal of holds with what could be read of it. Raises OSError."""
+    """Rewrite a damaged journal of holds with its readable entries. Raises OSError."""
     # The lock file is never replaced, so its mark is the more trustworthy one.
     holds, mark = ledger.holds, marks.lock.holds if marks.lock.holds.size else marks.checkpoint.holds
     holds.read(marks.holds())
     size = ledger.path.stat().st_size if ledger.path.exists() else 0
-    aside = holds.path.with_name(f"{holds.path.name}.unreadable")
-    what = holds.damage or ("it names a longer ledger" if holds.ledger_size() > size else None)
+    copy = holds.path.with_name(f"{holds.path.name}.unreadable")
+    what = holds.damage or ("it refers to a longer ledger" if holds.ledger_size() > size else None)
     if holds.exists and what is None and not holds.mark().generation:
-        # A journal of the earlier version has no mark: only the new format is guarded.
+        # A journal of an earlier version has no mark: only the new format is protected by one.
         holds.repair(mark, size)
     if what is not None:
-        aside = _keep(holds.path)
+        copy = _keep(holds.path)
         holds.repair(mark, size)
-    # An earlier repair may have rewritten the journal and been killed before it reported that.
+    # An earlier repair may have been killed after it rewrote the journal, before it reported that.
     known = marks.holds() if marks.damage() else (mark,)
-    given_up = subtract(max(Decimal(mark.held) for mark in known), holds.total)
-    if what is not None or (marks.damage() and given_up > 0):
+    lost = subtract(max(Decimal(mark.held) for mark in known), holds.total)
+    if what is not None or (marks.damage() and lost > 0):
         yield (
             f"{holds.path}: {what or 'damaged before'}; rewritten with {len(holds.open())} open holds, "
-            f"{dollars(holds.total)}; {dollars(max(ZERO, given_up))} that was held is given up; "
-            f"a damaged journal is kept in {aside.name}"
+            f"{dollars(holds.total)}; {dollars(max(ZERO, lost))} of holds could not be recovered; "
+            f"a copy of the damaged journal is in {copy.name}"
         )
 
 
 def _rebuild(ledger: Ledger, now: datetime, epoch: int) -> Iterator[str]:
-    """Count the ledger from its beginning, and go by that from now on; the old checkpoint is kept as
-    `FILE.bak`. The gate opens with the last call that changes a file.
+    """Count the ledger from its beginning, and save the result; the old checkpoint is kept as `FILE.bak`.
+    Checks succeed again after the last write.
 
     Raises NotALedger, OSError.
     """
     path, before = ledger.checkpoint.path, ledger.checkpoint.load().checkpoint
     with suppress(FileNotFoundError), opened(path, os.O_RDONLY) as fd:
-        # Nothing behind that is of use: a checkpoint is never so long.
+        # A checkpoint is never longer: later bytes are useless.
         replace(path.with_name(f"{path.name}.bak"), os.pread(fd, _LONGEST_COPY, 0))
     ledger.cache().discard()
     for name in FORMER:
@@ -167,30 +167,30 @@ def _rebuild(ledger: Ledger, now: datetime, epoch: int) -> Iterator[str]:
     yield f"{ledger.path}: counted from its beginning: {rows} rows, {dollars(lifetime)}"
     if before is not None and before.tally.lifetime > lifetime:
         lost = dollars(subtract(before.tally.lifetime, lifetime))
-        yield f"{ledger.path}: {lost} that were acknowledged are gone from it and no longer count"
+        yield f"{ledger.path}: {lost} of acknowledged charges are missing and no longer count"
 
 
 def _keep(path: Path) -> Path:
-    """Keep the bytes of a file that is about to be replaced; where they are kept. One that is longer than any
-    of ours is not read: it gets a second name. Raises OSError.
+    """Keep the bytes of a file before it is replaced; return the path of the copy. A file that is too long to
+    copy gets a second name instead. Raises OSError.
     """
-    aside = path.with_name(f"{path.name}.unreadable")
+    copy = path.with_name(f"{path.name}.unreadable")
     with suppress(FileNotFoundError), opened(path, os.O_RDONLY) as fd:
         if size_of(fd) <= _LONGEST_COPY:
             return _quarantine(path, os.pread(fd, _LONGEST_COPY, 0))
         number = 1
-        while os.path.lexists(aside := path.with_name(f"{path.name}.unreadable.{number}")):
+        while os.path.lexists(copy := path.with_name(f"{path.name}.unreadable.{number}")):
             number += 1
-        os.link(path, aside, follow_symlinks=False)
+        os.link(path, copy, follow_symlinks=False)
         sync_dir(path.parent)
-    return aside
+    return copy
 
 
 def _quarantine(path: Path, data: bytes) -> Path:
-    """Append `data` durably to `FILE.unreadable`. Raises OSError."""
-    aside = path.with_name(f"{path.name}.unreadable")
-    with opened(aside, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as kept:
+    """Append `data` durably to `FILE.unreadable`; return its path. Raises OSError."""
+    copy = path.with_name(f"{path.name}.unreadable")
+    with opened(copy, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as kept:
         write_whole(kept, data)
         os.fsync(kept)
     sync_dir(path.parent)
-    return aside
+    return copy

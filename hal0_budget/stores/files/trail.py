@@ -1,6 +1,6 @@
-"""The trail: length and CRC-32 of a ledger's last lines, as they were when they were counted.
+"""The trail: length and CRC-32 of a ledger's last lines at the time when they were counted.
 
-The checkpoint keeps it, so that `verify` names a line that was changed before the cache covers it.
+It is saved in the checkpoint, so that `verify` detects changes of lines that the cache does not cover yet.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import struct
 from binascii import crc32
 from typing import NamedTuple
 
-# As many bytes as the cache is behind at most, of lines that are as short as a row can be.
+# The cache lags at most this many bytes behind the ledger, which are at most so many rows.
 LENGTH = 64 * 1024
 _MOST_LINES = 600
 
@@ -18,7 +18,7 @@ _LINE = struct.Struct("<II")
 
 
 class Line(NamedTuple):
-    """What is known of one line: its first byte, its length without newline, its CRC-32."""
+    """One line: its first byte, its length without newline, its CRC-32."""
 
     byte: int
     length: int
@@ -26,12 +26,12 @@ class Line(NamedTuple):
 
 
 def grown(trail: bytes, known: int, ledger: int, size: int) -> bytes:
-    """The trail of the first `size` bytes of an open ledger, which grew; `trail` is that of its first `known`
+    """Return the trail of the first `size` bytes of an open ledger; `trail` is that of its first `known`
     bytes, or empty.
     """
     begin = max(known, 0)
     if size - begin > LENGTH or known < 0 or not trail:
-        # From the byte before, which ends a line or does not.
+        # Start one byte earlier, to see whether a line begins there.
         trail, begin = b"", max(size - LENGTH - 1, 0)
     data = os.pread(ledger, size - begin, begin)
     if not trail and begin:
@@ -41,12 +41,12 @@ def grown(trail: bytes, known: int, ledger: int, size: int) -> bytes:
 
 
 def newest(trail: bytes, lines: int = _MOST_LINES) -> bytes:
-    """The part of a trail that tells of its last lines."""
+    """Return the part of a trail for its last lines."""
     return trail[max(len(trail) - lines * _LINE.size, 0) :]
 
 
 def lines_of(trail: bytes, size: int) -> list[Line]:
-    """The lines of the trail of a ledger's first `size` bytes, first to last."""
+    """Return the lines of the trail of a ledger's first `size` bytes, first to last."""
     lines = []
     for length, crc in reversed(list(_LINE.iter_unpack(trail))):
         size -= length + 1
