@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -16,6 +17,9 @@ from hal0_budget.cli.render.emit import Result, deliver
 from hal0_budget.errors import UsageError
 
 PROGRAM = "hal0-budget"
+
+# The scripts in `cli/shells` set this variable to ask for completion.
+COMPLETION = "_HAL0_BUDGET_COMPLETE"
 
 # A command's name is the name of its module and of the function in it. A module is imported when its
 # command is used, so that `check` does not pay for the others.
@@ -141,10 +145,17 @@ app.callback()(program)
 def invoke(argv: Sequence[str], output: Output) -> Result | int:
     """Run the command line. Returns its result, or the exit code of `--help` and `--version`.
 
+    Without arguments, a shell may ask for completion.
+
     Raises BudgetError, and typer.TyperException if the arguments do not parse. The parser's own `main`
     is not used: it reads environment variables and catches closed pipes, with its own exit codes.
     """
     command = typer.main.get_command(app)
+    # Only without arguments: a variable in the environment must not make a gate exit with 0.
+    if not argv and COMPLETION in os.environ:
+        from hal0_budget.cli.completion import completed
+
+        return completed(command)
     try:
         with command.make_context(PROGRAM, list(argv), obj=output) as ctx:
             result = command.invoke(ctx)

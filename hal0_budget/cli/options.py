@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
@@ -60,6 +60,27 @@ class Output:
         return cls("json") if "--json" in argv or ("--format", "json") in pairs else cls()
 
 
+# What `suggest` takes for paths: the shell completes them itself.
+FILES = "files"
+FOLDERS = "folders"
+
+
+def suggest(what: str) -> Callable[[typer.Context, str], Iterable[str | tuple[str, str]]]:
+    """The completion callback of an option or argument: `what` names a kind of `cli.completion`.
+
+    That module is imported only when a shell asks for candidates.
+    """
+
+    def _suggest(ctx: typer.Context, incomplete: str) -> Iterable[str | tuple[str, str]]:
+        from hal0_budget.cli.completion import candidates
+
+        return candidates(what, ctx, incomplete)
+
+    # Typer finds the parameters by their names; without annotations it has none to evaluate.
+    _suggest.__annotations__ = {}
+    return _suggest
+
+
 def _set_json(ctx: typer.Context, value: bool) -> bool:
     output = ctx.ensure_object(Output)
     if value and output.style != "nagios":
@@ -102,18 +123,30 @@ def _set_color(ctx: typer.Context, value: Color) -> Color:
 
 Root = Annotated[
     str | None,
-    typer.Option("--root", metavar="DIR", help=f"Folder of all agents (${ENV_ROOT}, else {DEFAULT_ROOT})."),
+    typer.Option(
+        "--root",
+        metavar="DIR",
+        autocompletion=suggest(FOLDERS),
+        help=f"Folder of all agents (${ENV_ROOT}, else {DEFAULT_ROOT}).",
+    ),
 ]
 PersonasDir = Annotated[
     str | None,
     typer.Option(
         "--personas-dir",
         metavar="DIR",
+        autocompletion=suggest(FOLDERS),
         help=f"Folder of the persona files, if not below --root (${ENV_PERSONAS_DIR}).",
     ),
 ]
 Agent = Annotated[
-    str | None, typer.Option("--agent", metavar="ID", help=f"The agent (${ENV_AGENT}, else {DEFAULT_AGENT}).")
+    str | None,
+    typer.Option(
+        "--agent",
+        metavar="ID",
+        autocompletion=suggest("agents"),
+        help=f"The agent (${ENV_AGENT}, else {DEFAULT_AGENT}).",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", callback=_set_json, help="Print one JSON object.")]
 Quiet = Annotated[
@@ -158,10 +191,16 @@ Prices = Annotated[
     typer.Option(
         "--prices",
         metavar="FILE",
+        autocompletion=suggest(FILES),
         help="Price list from OpenRouter (/models) or LiteLLM. Default: the prices of hal0-budget[prices].",
     ),
 ]
-Persona = Annotated[str, typer.Argument(metavar="PERSONA", help="The persona's id.", show_default=False)]
+Persona = Annotated[
+    str,
+    typer.Argument(
+        metavar="PERSONA", autocompletion=suggest("personas"), help="The persona's id.", show_default=False
+    ),
+]
 
 
 def parameter(name: str, annotation: Any, default: object = inspect.Parameter.empty) -> inspect.Parameter:

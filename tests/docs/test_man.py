@@ -118,6 +118,22 @@ def test_wheel_has_the_page_where_man_finds_it_and_every_file_of_the_package(bui
     assert {str(path.relative_to(man.PROJECT)) for path in files} <= names
 
 
+SCRIPTS = {
+    "bash": "share/bash-completion/completions/hal0-budget",
+    "zsh": "share/zsh/site-functions/_hal0-budget",
+    "fish": "share/fish/vendor_completions.d/hal0-budget.fish",
+}
+
+
+@pytest.mark.parametrize(("shell", "place"), SCRIPTS.items(), ids=SCRIPTS)
+def test_wheel_has_completion_scripts_where_shells_find_them(built: Path, shell: str, place: str) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(f".data/data/{place}")]
+        script = archive.read(name)
+    assert script == (PACKAGE / "cli" / "shells" / f"completion.{shell}").read_bytes()
+
+
 def test_source_distribution_has_what_the_wheel_is_made_of(built: Path) -> None:
     (source,) = built.glob("*.tar.gz")
     with tarfile.open(source) as archive:

@@ -29,7 +29,7 @@ BANNED = {
     "hal0_budget.stores.files.calls", "hal0_budget.stores.files.day_sums",
     "hal0_budget.stores.files.salvage", "hal0_budget.stores.files.scaffold",
     "hal0_budget.inputs", "hal0_budget.stores.files.sums", "hal0_budget.stores.files.tail",
-    "hal0_budget.cli.candidates", "hal0_budget.cli.caps", "hal0_budget.cli.pricing",
+    "hal0_budget.cli.completion", "hal0_budget.cli.caps", "hal0_budget.cli.pricing",
     "hal0_budget.cli.response", "hal0_budget.cli.process", "hal0_budget.cli.terminal",
     "hal0_budget.cli.render.rows", "hal0_budget.cli.commands.run", "hal0_budget.cli.commands.set",
 }  # fmt: skip

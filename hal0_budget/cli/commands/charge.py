@@ -8,7 +8,7 @@ import typer
 
 from hal0_budget.account import Account
 from hal0_budget.cli.answer import amount_of, statement_body
-from hal0_budget.cli.options import Context, LockWait, Persona, Prices, shared_options
+from hal0_budget.cli.options import FILES, Context, LockWait, Persona, Prices, shared_options, suggest
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.errors import BudgetError, InvalidCharge, InvalidEstimate, UsageError
 from hal0_budget.model.charge import Charge
@@ -35,13 +35,17 @@ def charge(
         typer.Option(
             "--from-response",
             metavar="FILE|-",
+            autocompletion=suggest(FILES),
             help="Read id, model, tokens and cost from a provider's response.",
         ),
     ] = None,
     headers: Annotated[
         str | None,
         typer.Option(
-            "--headers", metavar="FILE", help="Headers of the response; some proxies put the cost there."
+            "--headers",
+            metavar="FILE",
+            autocompletion=suggest(FILES),
+            help="Headers of the response; some proxies put the cost there.",
         ),
     ] = None,
     estimate: Annotated[
@@ -59,11 +63,19 @@ def charge(
         typer.Option("--request-id", metavar="ID", help="The provider's id of the call. Default: a new id."),
     ] = None,
     hold: Annotated[
-        str | None, typer.Option("--hold", metavar="ID", help="The hold that this charge settles.")
+        str | None,
+        typer.Option(
+            "--hold", metavar="ID", autocompletion=suggest("holds"), help="The hold that this charge settles."
+        ),
     ] = None,
     batch: Annotated[
         str | None,
-        typer.Option("--batch", metavar="FILE|-", help="Record a file of charges (JSON lines) instead."),
+        typer.Option(
+            "--batch",
+            metavar="FILE|-",
+            autocompletion=suggest(FILES),
+            help="Record a file of charges (JSON lines) instead.",
+        ),
     ] = None,
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
 ) -> Result:

@@ -6,13 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
+from hal0_budget.cli.options import suggest
 from hal0_budget.cli.render.emit import Result
 
 
 def help(  # noqa: A001, the command's name
     command: Annotated[
         str | None,
-        typer.Argument(metavar="[COMMAND]", help="The command. Default: the program.", show_default=False),
+        typer.Argument(
+            metavar="[COMMAND]",
+            autocompletion=suggest("commands"),
+            help="The command. Default: the program.",
+            show_default=False,
+        ),
     ] = None,
 ) -> Result:
     """Show the help of the program or of a command, and exit with 0.

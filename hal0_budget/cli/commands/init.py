@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hal0_budget.cli.options import Context, LockWait, shared_options
+from hal0_budget.cli.options import Context, LockWait, shared_options, suggest
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.stores import DEFAULT_TIMEOUT
 from hal0_budget.stores.open import DEFAULT_PERSONAS
@@ -20,6 +20,7 @@ def init(
         list[str] | None,
         typer.Argument(
             metavar="[PERSONA]...",
+            autocompletion=suggest("personas"),
             help=f"Personas to create; the first becomes active. Default: {', '.join(DEFAULT_PERSONAS)}.",
         ),
     ] = None,

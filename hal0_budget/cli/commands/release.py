@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hal0_budget.account import Account
-from hal0_budget.cli.options import Context, LockWait, Persona, shared_options
+from hal0_budget.cli.options import Context, LockWait, Persona, shared_options, suggest
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.model.money import dollars
 from hal0_budget.stores import DEFAULT_TIMEOUT
@@ -17,7 +17,12 @@ from hal0_budget.stores import DEFAULT_TIMEOUT
 def release(
     context: Context,
     persona: Persona,
-    hold_id: Annotated[str, typer.Argument(metavar="ID", help="The hold's id.", show_default=False)],
+    hold_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", autocompletion=suggest("holds"), help="The hold's id.", show_default=False
+        ),
+    ],
     lock_timeout: LockWait = DEFAULT_TIMEOUT,
 ) -> Result:
     """Release a hold whose call was never made."""

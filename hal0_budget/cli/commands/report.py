@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hal0_budget.cli.options import ColorWhen, Context, Output, shared_options
+from hal0_budget.cli.options import FILES, ColorWhen, Context, Output, shared_options, suggest
 from hal0_budget.cli.render.emit import Result, json_text
 from hal0_budget.cli.terminal.progress import reading
 from hal0_budget.clock import utc_now
@@ -44,7 +44,9 @@ def report(
     personas: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PERSONA...]", help="The personas' ids. Default: every persona of the agent."
+            metavar="[PERSONA...]",
+            autocompletion=suggest("personas"),
+            help="The personas' ids. Default: every persona of the agent.",
         ),
     ] = None,
     since: Annotated[
@@ -61,6 +63,7 @@ def report(
         typer.Option(
             "--by",
             metavar="LIST",
+            autocompletion=suggest("groups"),
             help="Group by any of day, week, month, model, surface, persona, source.",
         ),
     ] = "persona,day",
@@ -79,11 +82,18 @@ def report(
             "-o",
             "--output",
             metavar="FILE",
+            autocompletion=suggest(FILES),
             help="Write to a file; its ending (.txt, .csv, .md, .json, .html) sets the format.",
         ),
     ] = None,
     timezone: Annotated[
-        str, typer.Option("--timezone", metavar="IANA", help="Time zone of the days, such as Europe/Berlin.")
+        str,
+        typer.Option(
+            "--timezone",
+            metavar="IANA",
+            autocompletion=suggest("zones"),
+            help="Time zone of the days, such as Europe/Berlin.",
+        ),
     ] = "UTC",
     only_if: Annotated[
         Literal["warn", "block"] | None,

@@ -11,6 +11,7 @@ import typer
 from hal0_budget.account import UNKNOWN, Account
 from hal0_budget.cli.answer import BLOCK, decision_body, decision_line
 from hal0_budget.cli.options import (
+    FILES,
     Context,
     InputTokens,
     LockWait,
@@ -20,6 +21,7 @@ from hal0_budget.cli.options import (
     Prices,
     Ttl,
     shared_options,
+    suggest,
     ttl_of,
 )
 from hal0_budget.cli.pricing import estimate_of
@@ -41,7 +43,10 @@ def run(
     context: Context,
     persona: Persona,
     command: Annotated[
-        list[str], typer.Argument(metavar="-- CMD...", help="The command to run.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="-- CMD...", autocompletion=suggest(FILES), help="The command to run.", show_default=False
+        ),
     ],
     estimate: Annotated[
         str | None,
@@ -53,7 +58,12 @@ def run(
     prices: Prices = None,
     cost_file: Annotated[
         str | None,
-        typer.Option("--cost-file", metavar="FILE", help="File that the command writes its cost in USD to."),
+        typer.Option(
+            "--cost-file",
+            metavar="FILE",
+            autocompletion=suggest(FILES),
+            help="File that the command writes its cost in USD to.",
+        ),
     ] = None,
     from_stdout: Annotated[
         bool,

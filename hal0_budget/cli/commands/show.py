@@ -8,7 +8,7 @@ import typer
 
 from hal0_budget.account import Account
 from hal0_budget.cli.answer import statement_body
-from hal0_budget.cli.options import ColorWhen, Context, shared_options
+from hal0_budget.cli.options import ColorWhen, Context, shared_options, suggest
 from hal0_budget.cli.render.emit import Result, error_body
 from hal0_budget.errors import BudgetError
 from hal0_budget.model.results import Statement
@@ -19,7 +19,11 @@ def show(
     context: Context,
     persona: Annotated[
         str | None,
-        typer.Argument(metavar="[PERSONA]", help="The persona's id. Default: every persona of the agent."),
+        typer.Argument(
+            metavar="[PERSONA]",
+            autocompletion=suggest("personas"),
+            help="The persona's id. Default: every persona of the agent.",
+        ),
     ] = None,
     _color: ColorWhen = "auto",
 ) -> Result:

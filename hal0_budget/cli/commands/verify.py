@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hal0_budget.cli.answer import ALLOW, WARN
-from hal0_budget.cli.options import Context, LockWait, shared_options
+from hal0_budget.cli.options import Context, LockWait, shared_options, suggest
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.clock import utc_now
 from hal0_budget.errors import LedgerDamaged
@@ -21,7 +21,11 @@ def verify(
     context: Context,
     persona: Annotated[
         str | None,
-        typer.Argument(metavar="[PERSONA]", help="The persona's id. Default: every persona of the agent."),
+        typer.Argument(
+            metavar="[PERSONA]",
+            autocompletion=suggest("personas"),
+            help="The persona's id. Default: every persona of the agent.",
+        ),
     ] = None,
     repair: Annotated[
         bool,

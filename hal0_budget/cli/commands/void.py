@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hal0_budget.account import Account
-from hal0_budget.cli.options import Context, LockWait, Persona, shared_options
+from hal0_budget.cli.options import Context, LockWait, Persona, shared_options, suggest
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.model.money import dollars, negative
 from hal0_budget.stores import DEFAULT_TIMEOUT
@@ -18,7 +18,13 @@ def void(
     context: Context,
     persona: Persona,
     request_id: Annotated[
-        str, typer.Argument(metavar="REQUEST_ID", help="The charge's request id.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="REQUEST_ID",
+            autocompletion=suggest("requests"),
+            help="The charge's request id.",
+            show_default=False,
+        ),
     ],
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="Why the charge is wrong.", show_default=False)

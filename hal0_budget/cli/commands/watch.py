@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hal0_budget.account import Account
-from hal0_budget.cli.options import ColorWhen, Context, shared_options
+from hal0_budget.cli.options import ColorWhen, Context, shared_options, suggest
 from hal0_budget.cli.render.emit import Result
 from hal0_budget.cli.terminal.screen import require_terminal
 from hal0_budget.clock import utc_now
@@ -29,7 +29,9 @@ def watch(
     personas: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PERSONA...]", help="The personas' ids. Default: every persona of the agent."
+            metavar="[PERSONA...]",
+            autocompletion=suggest("personas"),
+            help="The personas' ids. Default: every persona of the agent.",
         ),
     ] = None,
     _color: ColorWhen = "auto",

@@ -1,9 +1,8 @@
 # fish completion for hal0-budget
 function __hal0_budget_complete
-    set -l before (commandline -opc)
-    set -e before[1]
+    set -l typed (commandline -cp)
     set -l last (commandline -ct)
-    set -l answer (hal0-budget completion fish -- $before "$last" 2>/dev/null)
+    set -l answer (_TYPER_COMPLETE_ARGS="$typed" _HAL0_BUDGET_COMPLETE=complete_fish hal0-budget 2>/dev/null)
     set -l option (string match -r -- '^-[^=]*=' $last)
     switch "$answer[1]"
         case words

@@ -1,8 +1,8 @@
 #compdef hal0-budget
-_hal0_budget() {
-  local -a before answer candidates
-  (( CURRENT > 2 )) && before=("${(@Q)words[2,CURRENT-1]}")
-  answer=("${(@f)$(hal0-budget completion zsh -- "${before[@]}" "${(Q)PREFIX}" 2>/dev/null)}")
+_hal0-budget() {
+  local -a answer candidates
+  answer=("${(@f)$(_TYPER_COMPLETE_ARGS="${words[1,CURRENT-1]} $PREFIX" \
+    _HAL0_BUDGET_COMPLETE=complete_zsh hal0-budget 2>/dev/null)}")
   [[ $answer[1] == words ]] || compset -P '-*='
   case $answer[1] in
     words)
@@ -13,8 +13,8 @@ _hal0_budget() {
     folders) _files -/ ;;
   esac
 }
-if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
-  _hal0_budget "$@"
+if [[ $funcstack[1] == _hal0-budget ]]; then
+  _hal0-budget "$@"
 else
-  compdef _hal0_budget hal0-budget
+  compdef _hal0-budget hal0-budget
 fi

@@ -84,6 +84,16 @@ class Home(NamedTuple):
         except OSError as error:
             raise from_os_error(error) from error
 
+    def agent_ids(self) -> tuple[str, ...]:
+        """Return the ids of all agents below the root, sorted; empty if the root cannot be read."""
+        try:
+            names = os.listdir(self.root)
+        except OSError:
+            return ()
+        return tuple(
+            sorted(name for name in names if is_id(name) and os.path.isdir(self.root / name / "personas"))
+        )
+
     def not_found(self, persona: str) -> AgentUnknown | PersonaNotFound:
         """Return the error for a persona without a file; it suggests the most similar existing id."""
         try:
@@ -137,15 +147,11 @@ class Home(NamedTuple):
 
     def _nearest_agent(self) -> str | None:
         """Return the agent below the root with the most similar id; None if there is none."""
-        try:
-            names = os.listdir(self.root)
-        except OSError:
-            return None
         import difflib
 
-        agents = [name for name in names if name != self.agent and is_id(name)]
-        close = difflib.get_close_matches(self.agent, agents, n=3, cutoff=0.5)
-        return next((name for name in close if _is_folder(self.root / name / "personas")), None)
+        agents = [name for name in self.agent_ids() if name != self.agent]
+        close = difflib.get_close_matches(self.agent, agents, n=1, cutoff=0.5)
+        return close[0] if close else None
 
 
 def _is_folder(path: Path) -> bool:
