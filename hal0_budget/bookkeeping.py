@@ -167,9 +167,13 @@ class Books:
         """
         if row.hold_id is None or row.hold_id == known.hold_id:
             return True
-        closing = self._transaction.closing(row.hold_id)
-        is_settled = closing is not None and closing.request_id == known.request_id
-        return known.hold_id is None and (is_settled or self._transaction.find_hold(row.hold_id) is not None)
+        if known.hold_id is not None:
+            return False
+        settled = self._transaction.hold_settled_by(known.request_id)
+        if settled is not None:
+            # One call settles one hold; another hold that it settled would be given back without a row.
+            return settled == row.hold_id
+        return self._transaction.find_hold(row.hold_id) is not None
 
     def _settled_before(self, row: Row, known: Row) -> dict[str, Closing]:
         """The resolution of the open hold of a call that is recorded without its hold."""

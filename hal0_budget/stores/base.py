@@ -140,6 +140,11 @@ class Transaction(Protocol):
         at least. Raises OSError.
         """
 
+    def hold_settled_by(self, request_id: str) -> str | None:
+        """The id of the hold that the row with that request id settled without naming it, as far as `closing`
+        remembers it. Raises OSError.
+        """
+
     def expired_holds(self) -> list[Hold]:
         """The open holds whose time is up at `now`, oldest first. Raises OSError."""
 

@@ -192,6 +192,11 @@ class _MemoryTransaction:
         """See `Transaction`."""
         return self._found.state.closed.get(hold_id)
 
+    def hold_settled_by(self, request_id: str) -> str | None:
+        """See `Transaction`."""
+        closed = self._found.state.closed.values()
+        return next((closing.hold_id for closing in closed if closing.request_id == request_id), None)
+
     def expired_holds(self) -> list[Hold]:
         """See `Transaction`."""
         return [hold for hold in self._found.state.open.values() if self.now >= hold.expires]

@@ -177,6 +177,19 @@ class HoldContract(Contract):
             assert each.charge(CENT, model="m", request_id="r1", hold_id=hold_id).was_recorded
             assert spent_and_held(each) == (CENT, 0)
 
+    def test_call_on_record_without_its_hold_settles_no_second_hold(
+        self, account: Account, reopened: Callable[[], Account]
+    ) -> None:
+        first, second = reserve(account), reserve(account)
+        account.charge(CENT, model="m", request_id="r1")
+        account.charge(CENT, model="m", request_id="r1", hold_id=first)
+        held = spent_and_held(account)
+        for each in (account, reopened()):
+            with pytest.raises(Conflict):
+                each.charge(CENT, model="m", request_id="r1", hold_id=second)
+            assert spent_and_held(each) == held
+            assert each.charge(CENT, model="m", request_id="r1", hold_id=first).was_recorded
+
     def test_row_that_names_an_open_hold_ends_it(self, store: Store, clock: Clock) -> None:
         """A program that knows of no holds records such a row, and so does one that is killed in between."""
         with store.transaction("hermes", clock) as transaction:

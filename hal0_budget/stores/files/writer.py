@@ -104,6 +104,11 @@ class Writer:
         holds = self._holds()
         return Closing(hold_id, "settled") if hold_id in self._settled else holds.closed.get(hold_id)
 
+    def hold_settled_by(self, request_id: str) -> str | None:
+        """See `Transaction`."""
+        closed = self._holds().closed.values()
+        return next((closing.hold_id for closing in closed if closing.request_id == request_id), None)
+
     def expired_holds(self) -> list[Hold]:
         """See `Transaction`."""
         return [hold for hold in self._holds().expired(self.now) if hold.hold_id not in self._settled]
