@@ -224,7 +224,7 @@ def test_what_is_no_file_cannot_be_charged_to(cli: Cli, ledger: Path, kind: str)
         ledger.mkdir()
     error = cli.json(*CHARGE, code=65)["error"]
     assert error["code"] == "ledger.damaged"
-    assert error["message"].startswith(f"{ledger}: a {kind} stands")
+    assert error["message"].startswith(f"{ledger}: a {kind}, not a regular file")
 
 
 def test_lock_that_another_process_holds_is_75_and_leaves_no_row(
