@@ -12,7 +12,7 @@ from hal0_budget.errors import InvalidEstimate, UsageError
 from hal0_budget.model.money import dollars
 from hal0_budget.model.results import Statement
 from hal0_budget.model.tokens import Tokens
-from hal0_budget.providers.pricelist import price_list
+from hal0_budget.providers.price_sources import price_list
 from hal0_budget.providers.prices import Price
 
 

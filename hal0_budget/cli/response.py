@@ -10,9 +10,9 @@ from hal0_budget.clock import utc_now
 from hal0_budget.errors import InvalidReply, PriceUnknown, ProviderError, UsageError
 from hal0_budget.inputs import read_source
 from hal0_budget.model.charge import Charge
-from hal0_budget.providers.pricelist import PriceList, price_list
-from hal0_budget.providers.settlement import Fallback, charge_of, made_id
-from hal0_budget.providers.transcript import MAX_REPLY, read_reply
+from hal0_budget.providers.costing import Fallback, charge_of, made_id
+from hal0_budget.providers.price_sources import PriceList, price_list
+from hal0_budget.providers.response_stream import MAX_RESPONSE, read_response
 
 
 def charge_from(
@@ -30,10 +30,12 @@ def charge_from(
     """
     if name == headers == "-":
         raise UsageError("--from-response and --headers cannot both be stdin")
-    data = read_source("--from-response", name, MAX_REPLY)
+    data = read_source("--from-response", name, MAX_RESPONSE)
     try:
-        reply = read_reply(data, None if headers is None else read_source("--headers", headers, MAX_REPLY))
-        charge, why = charge_of(reply, lambda: prices_of(prices), utc_now(), model, Fallback(*fallback))
+        response = read_response(
+            data, None if headers is None else read_source("--headers", headers, MAX_RESPONSE)
+        )
+        charge, why = charge_of(response, lambda: prices_of(prices), utc_now(), model, Fallback(*fallback))
     except (InvalidReply, ProviderError, PriceUnknown) as error:
         raise type(error)(f"{name}: {error.message}", **error.details, file=name) from None
     return charge._replace(request_id=charge.request_id or made_id(data)), why

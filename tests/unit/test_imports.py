@@ -120,7 +120,7 @@ def ours(module: str) -> Iterator[str]:
 
 MODEL = tuple(module for module in MODULES if module.partition(".")[0] == "model")
 PURE = (
-    *("errors", *MODEL, "providers.prices", "providers.reply"),
+    *("errors", *MODEL, "providers.prices", "providers.response"),
     *("reporting.dates", "reporting.forecast", "reporting.replay"),
 )
 
@@ -136,7 +136,7 @@ FLOORS = {
     "providers": 2,
     "reporting": 2,
     "bookkeeping": 3,
-    "providers.settlement": 3,
+    "providers.costing": 3,
     "account": 4,
     "reporting.report": 4,
     "reporting.simulation": 4,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hal0_budget.errors import PriceUnknown, UsageError
 from hal0_budget.model.tokens import Tokens
-from hal0_budget.providers.pricelist import price_list
+from hal0_budget.providers.price_sources import price_list
 from hal0_budget.providers.prices import Price, Rates
 from tests.conftest import SAMPLES
 

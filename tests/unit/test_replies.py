@@ -10,12 +10,12 @@ import pytest
 
 from hal0_budget.errors import InvalidReply, ProviderError
 from hal0_budget.model.tokens import Tokens
-from hal0_budget.providers.reply import Reply
-from hal0_budget.providers.transcript import read_reply
+from hal0_budget.providers.response import Response
+from hal0_budget.providers.response_stream import read_response
 
 
-def read(body: Any) -> Reply:
-    return read_reply(json.dumps(body).encode())
+def read(body: Any) -> Response:
+    return read_response(json.dumps(body).encode())
 
 
 def chat(usage: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -288,14 +288,14 @@ HOSTILE = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_what_is_no_reply_is_refused(case: str) -> None:
     with pytest.raises(InvalidReply):
-        read_reply(HOSTILE[case])
+        read_response(HOSTILE[case])
 
 
 BODY = b'{"id":"c1","model":"m","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
 
 
 def test_body_may_begin_with_a_byte_order_mark_or_blanks() -> None:
-    assert read_reply(b"\xef\xbb\xbf" + BODY) == read_reply(b"\r\n " + BODY) == read_reply(BODY)
+    assert read_response(b"\xef\xbb\xbf" + BODY) == read_response(b"\r\n " + BODY) == read_response(BODY)
 
 
 @pytest.mark.parametrize(
@@ -312,15 +312,15 @@ def test_body_may_begin_with_a_byte_order_mark_or_blanks() -> None:
     ],
 )
 def test_headers_of_the_last_response_state_the_cost(headers: bytes, cost: str | None) -> None:
-    assert read_reply(BODY, headers).cost == (None if cost is None else Decimal(cost))
+    assert read_response(BODY, headers).cost == (None if cost is None else Decimal(cost))
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "1,5", "$1", "1\nx-litellm-response-cost: 2"])
 def test_cost_in_headers_that_is_none_or_two_is_refused(value: str) -> None:
     with pytest.raises(InvalidReply):
-        read_reply(BODY, f"x-litellm-response-cost: {value}\n".encode())
+        read_response(BODY, f"x-litellm-response-cost: {value}\n".encode())
 
 
 def test_headers_of_a_refused_call_are_no_charge() -> None:
     with pytest.raises(ProviderError, match="429"):
-        read_reply(BODY, b"HTTP/1.1 429 Too Many Requests\r\n")
+        read_response(BODY, b"HTTP/1.1 429 Too Many Requests\r\n")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from hal0_budget.errors import BudgetError, InvalidReply, ProviderError
 from hal0_budget.model.tokens import Tokens
-from hal0_budget.providers.reply import Reply
-from hal0_budget.providers.transcript import read_reply
+from hal0_budget.providers.response import Response
+from hal0_budget.providers.response_stream import read_response
 from tests.conftest import SAMPLES
 
 DONE = "[DONE]"
@@ -80,10 +80,10 @@ STREAMS = {
 }  # fmt: skip
 
 
-def outcome(data: bytes) -> Reply | None:
+def outcome(data: bytes) -> Response | None:
     """What is read of it; None where it is refused."""
     try:
-        return read_reply(data)
+        return read_response(data)
     except BudgetError:
         return None
 
@@ -91,7 +91,7 @@ def outcome(data: bytes) -> Reply | None:
 @pytest.mark.parametrize("name", STREAMS)
 def test_stream_cut_at_any_byte_is_whole_or_cut_or_refused(name: str) -> None:
     data = STREAMS[name]
-    whole = read_reply(data)
+    whole = read_response(data)
     for size in range(len(data)):
         reply = outcome(data[:size])
         if reply is not None and reply != whole:
@@ -101,7 +101,7 @@ def test_stream_cut_at_any_byte_is_whole_or_cut_or_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in STREAMS if "aborted" not in name])
 def test_whole_stream_has_its_last_counts(name: str) -> None:
-    reply = read_reply(STREAMS[name])
+    reply = read_response(STREAMS[name])
     assert not reply.is_cut
     assert reply.tokens is not None
     assert reply.unpriced is None
@@ -120,7 +120,7 @@ def test_chat_streams_of_any_length_cut_anywhere(
     events = [chunk("x", **two(sent, min(number, output))) for number in range(chunks)]
     text = sse(*events, chunk(reason="stop", **two(sent, output)), last(sent, output, cost=0.5), DONE)
     reply = outcome(text[: data.draw(st.integers(0, len(text)))])
-    assert reply is None or reply.is_cut or reply == read_reply(text)
+    assert reply is None or reply.is_cut or reply == read_response(text)
 
 
 ABOUT = {"id": "msg_1", "model": "m", "content": []}
@@ -145,7 +145,7 @@ def delta(output: int, reason: str | None = "end_turn", **more: Any) -> dict[str
     ],
 )
 def test_counts_of_messages_are_cumulative(deltas: list[Any], tokens: Tokens) -> None:
-    assert read_reply(sse(START, *deltas, {"type": "message_stop"})).tokens == tokens
+    assert read_response(sse(START, *deltas, {"type": "message_stop"})).tokens == tokens
 
 
 @pytest.mark.parametrize("kind", ["response.completed", "response.incomplete"])
@@ -153,9 +153,9 @@ def test_responses_stream_ends_with_its_usage(kind: str) -> None:
     usage = {"input_tokens": 5, "output_tokens": 5, "total_tokens": 10}
     opened = {"type": "response.created", "response": {"id": "r1", "model": "m", "service_tier": "auto"}}
     ended = {"type": kind, "response": {"id": "r1", "service_tier": "default", "usage": usage}}
-    reply = read_reply(sse(opened, ended))
+    reply = read_response(sse(opened, ended))
     assert (reply.tokens, reply.tier, reply.model) == (Tokens(input=5, output=5), None, "m")
-    assert read_reply(sse(opened)).is_cut
+    assert read_response(sse(opened)).is_cut
 
 
 USED = {"input_tokens": 5, "output_tokens": 5}
@@ -178,7 +178,7 @@ APART = {
 
 @pytest.mark.parametrize("case", APART)
 def test_stream_that_was_billed_for_more_than_its_tokens_says_so(case: str) -> None:
-    assert read_reply(APART[case]).unpriced
+    assert read_response(APART[case]).unpriced
 
 
 ONE = sse(chunk("a"), last(5, 5), DONE)
@@ -200,7 +200,7 @@ JOINED = {
 @pytest.mark.parametrize("case", JOINED)
 def test_streams_one_after_another_are_refused(case: str) -> None:
     with pytest.raises(InvalidReply, match="more than one response"):
-        read_reply(JOINED[case])
+        read_response(JOINED[case])
 
 
 @pytest.mark.parametrize(
@@ -209,26 +209,26 @@ def test_streams_one_after_another_are_refused(case: str) -> None:
 )
 def test_event_that_is_none_is_refused(event: str) -> None:
     with pytest.raises(InvalidReply):
-        read_reply(sse(chunk("a"), event, last(5, 5), DONE))
+        read_response(sse(chunk("a"), event, last(5, 5), DONE))
 
 
 def test_error_first_is_the_providers_and_error_on_the_way_is_a_cut() -> None:
     error = {"error": {"message": "overloaded", "code": 529}}
     with pytest.raises(ProviderError):
-        read_reply(sse(error, DONE))
+        read_response(sse(error, DONE))
     with pytest.raises(ProviderError):
-        read_reply(json.dumps([error]).encode())
-    assert read_reply(sse(chunk("a"), error)).is_cut
-    assert read_reply(sse(START, {"type": "error", **error})).is_cut
-    assert read_reply(json.dumps([part(1), error]).encode()).is_cut
+        read_response(json.dumps([error]).encode())
+    assert read_response(sse(chunk("a"), error)).is_cut
+    assert read_response(sse(START, {"type": "error", **error})).is_cut
+    assert read_response(json.dumps([part(1), error]).encode()).is_cut
 
 
 def test_stream_without_usage_is_cut_however_it_ends() -> None:
-    assert read_reply(sse(chunk("a"), chunk(reason="stop"), DONE)).is_cut
+    assert read_response(sse(chunk("a"), chunk(reason="stop"), DONE)).is_cut
 
 
 def test_headers_of_a_stream_that_were_sent_too_early_say_nothing() -> None:
     zero, some = b"x-litellm-response-cost: 0.0\n", b"x-litellm-response-cost: 0.5\n"
-    assert read_reply(ONE, zero).cost is None
-    assert read_reply(ONE, some).cost == Decimal("0.5")
-    assert read_reply(sse(chunk("a")), zero).is_cut
+    assert read_response(ONE, zero).cost is None
+    assert read_response(ONE, some).cost == Decimal("0.5")
+    assert read_response(sse(chunk("a")), zero).is_cut

@@ -33,8 +33,8 @@ from hal0_budget.errors import BudgetError, InvalidReply, ProviderError, UsageEr
 from hal0_budget.model.charge import Charge
 from hal0_budget.model.money import dollars, parse_usd
 from hal0_budget.model.records import Hold
-from hal0_budget.providers.settlement import Fallback, charge_of
-from hal0_budget.providers.transcript import MAX_REPLY, read_reply
+from hal0_budget.providers.costing import Fallback, charge_of
+from hal0_budget.providers.response_stream import MAX_RESPONSE, read_response
 from hal0_budget.stores import DEFAULT_TIMEOUT
 
 
@@ -90,7 +90,7 @@ def run(
     for_estimate = None if from_stdout and estimate is not None else prices
     expected = estimate_of(estimate, model, input_tokens, output_tokens, for_estimate)
     costs = CostFile(Path(cost_file)) if cost_file else None
-    copy = Copy(MAX_REPLY) if from_stdout else None
+    copy = Copy(MAX_RESPONSE) if from_stdout else None
     decision, hold = account.reserve(expected.usd, ttl=ttl_of(ttl), surface=surface, model=model or UNKNOWN)
     if hold is None:
         return Result(
@@ -109,7 +109,7 @@ def run(
     try:
         if copy is not None:
             fallback = Fallback(estimate=hold.usd, price=expected.basis)
-            charge, doubt = _from_reply(hold, copy.kept(), prices, model, fallback)
+            charge, doubt = _from_response(hold, copy.kept(), prices, model, fallback)
         else:
             charge, doubt = _from_file(hold, costs, expected.basis)
     except ProviderError as error:
@@ -165,7 +165,7 @@ def _from_file(hold: Hold, costs: CostFile | None, price: str | None) -> tuple[C
         return estimated, [f"{costs.path}: {error}; the estimate of {dollars(hold.usd)} is booked"]
 
 
-def _from_reply(
+def _from_response(
     hold: Hold, data: bytes, prices: str | None, model: str | None, fallback: Fallback
 ) -> tuple[Charge, list[str]]:
     """The charge from the response `data`, else from the estimate; and what went wrong.
@@ -173,7 +173,7 @@ def _from_reply(
     Raises ProviderError.
     """
     try:
-        charge, why = charge_of(read_reply(data), lambda: prices_of(prices), utc_now(), model, fallback)
+        charge, why = charge_of(read_response(data), lambda: prices_of(prices), utc_now(), model, fallback)
     except InvalidReply as error:
         charge = Charge(hold.usd, hold.model, cost_source="estimated", price=fallback.price)
         why = f"{error.message}; the estimate is booked"

@@ -10,11 +10,18 @@ from typing import Any
 
 from hal0_budget.errors import InvalidReply, ProviderError
 from hal0_budget.model.money import ZERO, parse_usd
-from hal0_budget.providers.reply import Reply, one_cost, refuse_error, reply_of, text_of, unpriced_items
+from hal0_budget.providers.response import (
+    Response,
+    one_cost,
+    refuse_error,
+    response_of,
+    text_of,
+    unpriced_items,
+)
 from hal0_budget.strict_json import Unreadable, parse_json
 
 # Longer than any response, pictures included. Longer data is refused before it is parsed.
-MAX_REPLY = 32 * 1024 * 1024
+MAX_RESPONSE = 32 * 1024 * 1024
 
 _EVENT_LINE = re.compile(r"(?:data|event|id|retry)?:")
 _COST_HEADER = "x-litellm-response-cost"
@@ -25,24 +32,24 @@ _CHUNK = {"candidates", "usageMetadata", "promptFeedback", "error"}
 _KEPT = ("id", "model", "responseId", "modelVersion", "usage", "usageMetadata", "service_tier", "error")
 
 
-def read_reply(data: bytes, headers: bytes | None = None) -> Reply:
+def read_response(data: bytes, headers: bytes | None = None) -> Response:
     """Read a response: a JSON body or server-sent events, and optionally its headers.
 
     Raises InvalidReply with the reason; ProviderError if the provider refused the call.
     """
-    reply, is_stream = _read(data)
+    response, is_stream = _read(data)
     if headers is None:
-        return reply
+        return response
     cost, call_id = _of_headers(headers.decode("latin-1"))
     if is_stream and cost == ZERO:
         # A proxy sends the headers of a stream before it knows the cost.
         cost = None
-    return reply._replace(cost=one_cost(reply.cost, cost), request_id=reply.request_id or call_id)
+    return response._replace(cost=one_cost(response.cost, cost), request_id=response.request_id or call_id)
 
 
-def _read(data: bytes) -> tuple[Reply, bool]:
-    if len(data) > MAX_REPLY:
-        raise InvalidReply(f"the response is longer than {MAX_REPLY} bytes")
+def _read(data: bytes) -> tuple[Response, bool]:
+    if len(data) > MAX_RESPONSE:
+        raise InvalidReply(f"the response is longer than {MAX_RESPONSE} bytes")
     text = _text(data).lstrip()
     if not text:
         raise InvalidReply("the response is empty")
@@ -51,7 +58,7 @@ def _read(data: bytes) -> tuple[Reply, bool]:
             body = parse_json(text.encode())
         except Unreadable as error:
             raise InvalidReply(f"the response is cut or damaged: {error}") from None
-        return (_of_events(_chunks(body)), True) if isinstance(body, list) else (reply_of(body), False)
+        return (_of_events(_chunks(body)), True) if isinstance(body, list) else (response_of(body), False)
     if _EVENT_LINE.match(text):
         return _of_events(_events(text)), True
     what = "an HTML page, perhaps a proxy's error page" if text[0] == "<" else "neither JSON nor events"
@@ -94,7 +101,7 @@ def _events(text: str) -> Iterator[Any]:
                 raise InvalidReply(f"event {number} of the stream: {error}") from None
 
 
-def _of_events(events: Iterable[Any]) -> Reply:
+def _of_events(events: Iterable[Any]) -> Response:
     """Combine the events of a stream into a response. Counts are cumulative: the last ones are final."""
     body: dict[str, Any] = {}
     unpriced: list[str] = []
@@ -117,8 +124,8 @@ def _of_events(events: Iterable[Any]) -> Reply:
     if not began:
         refuse_error(body)
     if _counts(body) and (is_whole or is_done):
-        return reply_of(body, unpriced)
-    return Reply(text_of(body, "id", "responseId"), text_of(body, "model", "modelVersion"), is_cut=True)
+        return response_of(body, unpriced)
+    return Response(text_of(body, "id", "responseId"), text_of(body, "model", "modelVersion"), is_cut=True)
 
 
 def _counts(body: dict[str, Any]) -> dict[str, Decimal]:

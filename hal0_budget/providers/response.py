@@ -34,7 +34,7 @@ _BILLED_BY_TOKENS = (
 _TICKS = 10  # xAI states costs in units of 10**-10 USD.
 
 
-class Reply(NamedTuple):
+class Response(NamedTuple):
     """What a response states; None if it does not. The cost is in USD.
 
     `tier` is the service tier, None for the standard one. `unpriced` names items that are billed outside
@@ -50,7 +50,7 @@ class Reply(NamedTuple):
     is_cut: bool = False
 
 
-def reply_of(body: Mapping[str, Any], unpriced: Collection[str] = ()) -> Reply:
+def response_of(body: Mapping[str, Any], unpriced: Collection[str] = ()) -> Response:
     """Read the body of a response; `unpriced` names items already known to be billed outside its tokens.
 
     Raises InvalidReply, ProviderError.
@@ -63,7 +63,7 @@ def reply_of(body: Mapping[str, Any], unpriced: Collection[str] = ()) -> Reply:
             refuse_error(body)
         if usage is not None or not any(key in body for key in _ANSWERS):
             raise InvalidReply("not a response of a provider: it has no usage")
-        return Reply(request_id, model)
+        return Response(request_id, model)
     items = [*unpriced, *unpriced_items(body)]
     cost = _cost(body, usage, items)
     try:
@@ -73,7 +73,7 @@ def reply_of(body: Mapping[str, Any], unpriced: Collection[str] = ()) -> Reply:
         tokens = None
         items.append(error.message)
     names = ", ".join(dict.fromkeys(items))
-    return Reply(request_id, model, cost, tokens, _tier(body, usage), names or None)
+    return Response(request_id, model, cost, tokens, _tier(body, usage), names or None)
 
 
 def unpriced_items(found: Mapping[str, Any]) -> list[str]:

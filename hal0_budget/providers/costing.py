@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from hal0_budget.errors import BudgetError, InvalidCharge, PriceUnknown, UsageError
 from hal0_budget.model.charge import Charge, checked_request_id, checked_text, token_counts
-from hal0_budget.providers.pricelist import PriceList
-from hal0_budget.providers.reply import Reply
+from hal0_budget.providers.price_sources import PriceList
+from hal0_budget.providers.response import Response
 
 
 class Fallback(NamedTuple):
@@ -26,21 +26,21 @@ class Fallback(NamedTuple):
 
 
 def charge_of(
-    reply: Reply, prices: Callable[[], PriceList], at: datetime, model: str | None, fallback: Fallback
+    response: Response, prices: Callable[[], PriceList], at: datetime, model: str | None, fallback: Fallback
 ) -> tuple[Charge, str | None]:
     """Return the charge for a response, and the reason if the fallback is booked.
 
     `model` replaces the model that the response names. The charge has the id, model and tokens of the
     response. Raises PriceUnknown if its cost is unknown and there is no fallback.
     """
-    name = model or _valid_or_none(partial(checked_text, "model"), reply.model) or "unknown"
-    request_id = _valid_or_none(checked_request_id, reply.request_id)
-    tokens = None if reply.tokens is None or token_counts(reply.tokens) is None else reply.tokens
-    charge = Charge(reply.cost or Decimal(0), name, request_id=request_id, tokens=tokens)
-    if reply.cost is not None:
+    name = model or _valid_or_none(partial(checked_text, "model"), response.model) or "unknown"
+    request_id = _valid_or_none(checked_request_id, response.request_id)
+    tokens = None if response.tokens is None or token_counts(response.tokens) is None else response.tokens
+    charge = Charge(response.cost or Decimal(0), name, request_id=request_id, tokens=tokens)
+    if response.cost is not None:
         return charge._replace(cost_source="reported"), None
     try:
-        return _priced(reply, charge, prices, at), None
+        return _priced(response, charge, prices, at), None
     except (PriceUnknown, UsageError) as error:
         return _booked(charge, error, fallback)
 
@@ -60,15 +60,15 @@ def _valid_or_none(check: Callable[[str], str], text: str | None) -> str | None:
         return None
 
 
-def _priced(reply: Reply, charge: Charge, prices: Callable[[], PriceList], at: datetime) -> Charge:
-    if reply.is_cut:
+def _priced(response: Response, charge: Charge, prices: Callable[[], PriceList], at: datetime) -> Charge:
+    if response.is_cut:
         raise PriceUnknown("the stream ended before its usage")
-    if reply.unpriced is not None:
-        raise PriceUnknown(f"the tokens of the response do not determine its cost: {reply.unpriced}")
-    if reply.tokens is None:
+    if response.unpriced is not None:
+        raise PriceUnknown(f"the tokens of the response do not determine its cost: {response.unpriced}")
+    if response.tokens is None:
         raise PriceUnknown("the response states neither a cost nor all token counts")
-    price = prices().price_of(charge.model, reply.tier, at)
-    cost, rates = price.cost(reply.tokens), price.basis(reply.tokens)
+    price = prices().price_of(charge.model, response.tier, at)
+    cost, rates = price.cost(response.tokens), price.basis(response.tokens)
     return charge._replace(cost=cost, cost_source="priced", price=rates)
 
 
