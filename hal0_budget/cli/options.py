@@ -60,7 +60,7 @@ class Output:
         return cls("json") if "--json" in argv or ("--format", "json") in pairs else cls()
 
 
-# What `suggest` takes for paths: the shell completes them itself.
+# Kinds for `suggest`: paths, which the shell completes itself.
 FILES = "files"
 FOLDERS = "folders"
 

@@ -215,8 +215,8 @@ def test_click_is_never_imported() -> None:
 def test_only_what_draws_imports_rich_and_only_init_writes_toml() -> None:
     homes = {
         "rich": {
-            *("cli.terminal.canvas", "cli.terminal.page", "cli.terminal.table", "cli.terminal.progress"),
-            "cli.render.report_table",
+            *("cli.terminal.text", "cli.terminal.table", "cli.terminal.report_table"),
+            *("cli.terminal.watch_page", "cli.terminal.progress"),
         },
         "tomli_w": {"stores.files.scaffold"},
     }

@@ -97,22 +97,22 @@ def charge(
 
         charges = read_batch(batch, persona)
         return _recorded_all(account, account.charge_all(tracked(charges, "charging")))
-    told = None if cost is None else amount_of("--cost", cost, InvalidCharge)
+    actual = None if cost is None else amount_of("--cost", cost, InvalidCharge)
     if from_response is not None:
         from hal0_budget.cli.response import charge_from
 
         fallback = None if estimate is None else amount_of("--estimate", estimate, InvalidEstimate)
-        read, why = charge_from(from_response, headers, prices, model, (told, fallback))
+        read, why = charge_from(from_response, headers, prices, model, (actual, fallback))
         known = read.request_id if request_id is None else request_id
         given = read._replace(surface=surface, request_id=known, hold_id=hold)
         return _recorded(account, given, why)
     if (headers, estimate, prices) != (None, None, None):
         raise UsageError("--headers, --estimate and --prices need --from-response")
-    if told is None or model is None:
+    if actual is None or model is None:
         raise UsageError(
-            f"charge needs {'--cost' if told is None else '--model'}, --from-response or --batch"
+            f"charge needs {'--cost' if actual is None else '--model'}, --from-response or --batch"
         )
-    return _recorded(account, Charge(told, model, surface, request_id, hold_id=hold), None)
+    return _recorded(account, Charge(actual, model, surface, request_id, hold_id=hold), None)
 
 
 def _recorded(account: Account, charge: Charge, why: str | None) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from hal0_budget.cli.options import FILES, ColorWhen, Context, Output, shared_options, suggest
-from hal0_budget.cli.render.emit import Result, json_text
+from hal0_budget.cli.render.emit import Result, json_text, stdout_encoding
 from hal0_budget.cli.terminal.progress import reading
 from hal0_budget.clock import utc_now
 from hal0_budget.durable import replace
@@ -138,9 +137,9 @@ def text_of(found: Report, form: Format, encoding: str = "utf-8", *, in_color: b
 
         return html_text(found)
     if form == "table":
-        from hal0_budget.cli.render.report_table import table_text
+        from hal0_budget.cli.terminal.report_table import drawn_report
 
-        return table_text(found, encoding, in_color=in_color)
+        return drawn_report(found, encoding, color=in_color)
     from hal0_budget.cli.render import report_text
 
     if form == "json":
@@ -183,9 +182,8 @@ def _answer(found: Report, form: Format | None, output: Path | None) -> Result:
 
 
 def _shown(found: Report, form: Format | None, is_for_a_person: bool) -> str:
-    encoding = sys.stdout.encoding if sys.stdout is not None else "ascii"
     default: Format = "table" if is_for_a_person else "plain"
-    return text_of(found, form or default, encoding, in_color=is_for_a_person)
+    return text_of(found, form or default, stdout_encoding(), in_color=is_for_a_person)
 
 
 def _write(path: Path, text: str) -> None:

@@ -98,7 +98,7 @@ class Budgets:
 
     def frame(self, columns: int, lines: int, *, color: bool) -> list[str]:
         """The lines of the screen now; the previous ones if nothing changed."""
-        from hal0_budget.cli.terminal.page import Page
+        from hal0_budget.cli.terminal.watch_page import Page
 
         now = utc_now()
         changed = self._update(now)

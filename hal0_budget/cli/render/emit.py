@@ -124,6 +124,11 @@ def error_body(error: BudgetError) -> dict[str, Any]:
     return {"error": {"code": error.code, "message": error.message, "details": error.details}}
 
 
+def stdout_encoding() -> str:
+    """The encoding of stdout; ASCII if stdout is closed."""
+    return "ascii" if sys.stdout is None else sys.stdout.encoding
+
+
 def deliver(text: str) -> None:
     """Write all of `text` to stdout. Raises WriteFailed."""
     _write(sys.stdout, text)
@@ -163,7 +168,7 @@ def _statements(statements: Sequence[Statement], output: Output) -> str:
     if _is_for_a_person(output):
         from hal0_budget.cli.terminal import table
 
-        return table.drawn(statements, sys.stdout)
+        return table.drawn_statements(statements, stdout_encoding())
     return "\n".join(_plain_table(statement) for statement in statements)
 
 
@@ -171,7 +176,7 @@ def _rows(entries: Sequence[Entry], output: Output) -> str:
     if _is_for_a_person(output):
         from hal0_budget.cli.terminal import table
 
-        return table.drawn_rows(entries, sys.stdout)
+        return table.drawn_rows(entries, stdout_encoding())
     from hal0_budget.cli.render.rows import plain_line
 
     return "".join(f"{plain_line(entry)}\n" for entry in entries)

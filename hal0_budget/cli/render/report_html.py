@@ -19,13 +19,12 @@ from hal0_budget.cli.render.report_sentences import (
     groups_sheet,
     notices,
     pace_words,
-    percent_of,
     source_words,
     span_words,
     total_words,
     unconfirmed_words,
-    used_share,
 )
+from hal0_budget.cli.render.shares import filled, level_of, percent_of, used_share
 from hal0_budget.model.money import dollars
 from hal0_budget.model.results import WindowState
 from hal0_budget.model.windows import label
@@ -42,7 +41,8 @@ _LAYOUT = f'role="presentation" width="100%" {_TABLE}'
 
 # Colours of a verdict: text, background.
 _PILLS = {"allow": ("#1d5e34", "#e3f1e7"), "warn": ("#714500", "#fbeed3"), "block": ("#931a1a", "#fbe4e2")}
-_NEARLY = Decimal("0.8")
+# Class and colour of a bar by its level.
+_BARS = {"fine": ("bar", "#2f6f8f"), "near": ("near", "#b77a10"), "over": ("over", "#b3261e")}
 
 _STYLE = """
 body{margin:0}
@@ -148,7 +148,7 @@ def _caps(part: PersonaReport) -> str:
 
 
 def _cap(state: WindowState) -> str:
-    share = used_share(state)
+    share = used_share(state) or Decimal(0)
     held = f", {dollars(state.held)} held" if state.held else ""
     words = f"{dollars(state.spent or Decimal(0))} of {dollars(state.cap or Decimal(0))} spent{held}"
     left = f"{dollars(state.remaining or Decimal(0))} remaining"
@@ -164,10 +164,8 @@ def _cap(state: WindowState) -> str:
 
 def _bar(share: Decimal) -> str:
     """A bar made of two table cells; the number is next to it."""
-    kind, color = "bar", "#2f6f8f"
-    if share >= _NEARLY:
-        kind, color = ("over", "#b3261e") if share >= 1 else ("near", "#b77a10")
-    full = min(100, int(share * 100) + (0 < share * 100 < 1))
+    kind, color = _BARS[level_of(share)]
+    full = filled(share, 100)
     cells = [(full, kind, color), (100 - full, "rest", "#ecebe5")]
     return (
         f'<table {_LAYOUT} aria-hidden="true" style="margin:5px 0 0;table-layout:fixed"><tr>'

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from hal0_budget.cli.answer import headline
 from hal0_budget.cli.render.emit import printable, unconfirmed_line
+from hal0_budget.cli.render.shares import percent_of, used_share
 from hal0_budget.model.money import ZERO, add, dollars
 from hal0_budget.model.results import WindowState
 from hal0_budget.model.sums import Sum, TokenCounts
@@ -85,17 +86,6 @@ def failure_words(report: Report) -> list[str]:
 def capped(part: PersonaReport) -> list[WindowState]:
     """The windows with a cap, without the cap per call."""
     return [state for state in part.statement.windows if state.window in part.reached]
-
-
-def used_share(state: WindowState) -> Decimal:
-    """The fraction of a cap that is spent or held. Inexact: for bars and percentages only."""
-    used = max(ZERO, add(state.spent or ZERO, state.held or ZERO))
-    return used / state.cap if state.cap else Decimal(1)
-
-
-def percent_of(share: Decimal | None) -> str:
-    """A fraction in whole percent, rounded down, so that 100% means used up; `-` for None."""
-    return "-" if share is None else f"{int(share * 100)}%"
 
 
 def forecast_words(part: PersonaReport) -> str:

@@ -1,4 +1,4 @@
-"""A progress bar, for a person who waits: on a terminal, on stderr, after half a second."""
+"""Progress bars: on stderr if it is a terminal, after half a second."""
 
 from __future__ import annotations
 
@@ -14,36 +14,32 @@ T = TypeVar("T")
 
 
 def tracked(items: Sequence[T], what: str) -> Iterator[T]:
-    """The items, one after the other, with a bar once that takes a while and somebody looks."""
-    begin = time.monotonic()
-    for number, item in enumerate(items):
-        if _is_waited_for(begin):
-            yield from _with_bar(items[number:], what, number, len(items))
-            return
-        yield item
+    """Yields the items, with a bar."""
+    with reading(prefix="") as progress:
+        for number, item in enumerate(items):
+            progress(what, number, len(items))
+            yield item
 
 
 @contextmanager
-def reading() -> Iterator[Callable[[str, int, int], None]]:
-    """What to tell whose file is read, how many bytes of it and of how many; a bar for each file once
-    that takes a while and somebody looks.
+def reading(prefix: str = "reading ") -> Iterator[Callable[[str, int, int], None]]:
+    """Yields a function to call with a name, how much of it is done, and how much there is.
+
+    Each name gets its own bar; a new name replaces the bar of the one before.
     """
     begin = time.monotonic()
     bars: dict[str, Callable[[int], None]] = {}
     with ExitStack() as stack:
 
-        def _tell(what: str, done: int, size: int) -> None:
-            if _is_waited_for(begin):
-                if what not in bars:
-                    stack.close()
-                    bars[what] = stack.enter_context(_bar(f"reading {what}", size))
-                bars[what](done)
+        def _progress(what: str, done: int, size: int) -> None:
+            if time.monotonic() - begin <= _PATIENCE or sys.stderr is None or not sys.stderr.isatty():
+                return
+            if what not in bars:
+                stack.close()
+                bars[what] = stack.enter_context(_bar(prefix + what, size))
+            bars[what](done)
 
-        yield _tell
-
-
-def _is_waited_for(begin: float) -> bool:
-    return time.monotonic() - begin > _PATIENCE and sys.stderr is not None and sys.stderr.isatty()
+        yield _progress
 
 
 @contextmanager
@@ -54,14 +50,3 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(console=Console(file=sys.stderr), transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done: progress.update(task, completed=done)
-
-
-def _with_bar(items: Sequence[T], what: str, done: int, total: int) -> Iterator[T]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(file=sys.stderr), transient=True) as progress:
-        task = progress.add_task(what, total=total, completed=done)
-        for item in items:
-            yield item
-            progress.advance(task)

@@ -51,7 +51,7 @@ def play(view: View, *, color: bool) -> int:
 
 
 def require_terminal() -> None:
-    """Raise UsageError where there is no terminal that a view could be shown on."""
+    """Raise UsageError if stdout is not a terminal that can show a view."""
     if sys.stdout is None or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") in {"", "dumb"}:
         raise UsageError(
             "a live view needs a terminal that can move its cursor; "

@@ -1,9 +1,8 @@
-"""A page of `watch`: personas below each other, and the latest rows in what room is left."""
+"""The page of `watch`: a block per persona, then the latest rows in the remaining lines."""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from hal0_budget.cli.answer import headline
-from hal0_budget.cli.render.emit import printable, unconfirmed_line
+from hal0_budget.cli.render.emit import printable, stdout_encoding, unconfirmed_line
 from hal0_budget.cli.render.rows import cost_cell, notes, source_style
-from hal0_budget.cli.terminal.canvas import Canvas, packed, styled
-from hal0_budget.cli.terminal.table import bar, resets, share_of
+from hal0_budget.cli.render.shares import used_share
+from hal0_budget.cli.terminal.table import bar, resets
+from hal0_budget.cli.terminal.text import Canvas, packed, styled
 from hal0_budget.model.money import add, dollars, total
 from hal0_budget.model.records import Entry, Hold
 from hal0_budget.model.results import Statement, WindowState
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 _INDENT = 2
 _LABEL = 10
 _HOLDS = 3
-# So many lines are kept for the latest rows where a terminal is at least so high.
+# A terminal of at least _HIGH lines keeps _FEED lines for the latest rows.
 _FEED = 5
 _HIGH = 16
-# A block of a persona is not begun in less room.
+# Minimum lines needed to start a persona's block.
 _LEAST = 3
-# Nothing is aligned to what is longer than this.
+# Longer texts do not widen their column.
 _WIDEST = 32
 
 
 class Page:
-    """Lays out what is watched in so many columns and lines; nothing is cut, what does not fit is counted."""
+    """Lays out the page for a terminal size; nothing is cut, and what does not fit is counted."""
 
     def __init__(self, columns: int, lines: int, *, color: bool) -> None:
         self._columns = columns
         self._lines = lines
-        self._canvas = Canvas(sys.stdout, color=color)
+        self._canvas = Canvas(stdout_encoding(), color=color)
 
     def drawn(
         self, agent: str, now: datetime, personas: Sequence[Watched], rows: Iterable[tuple[str, Entry]]
@@ -65,19 +65,19 @@ class Page:
         return [*header, Text("")] if self._lines >= _HIGH else header
 
     def _stacked(self, personas: Sequence[Watched], blocks: list[list[Text]], room: int) -> list[Text]:
-        """The blocks that fit below each other, apart where there is room for that, and what is left out."""
-        apart = sum(len(block) + 1 for block in blocks) <= room
+        """The blocks that fit, with blank lines between them if there is room, and a count of the others."""
+        spaced = sum(len(block) + 1 for block in blocks) <= room
         page: list[Text] = []
         for number, block in enumerate(blocks):
             is_last = number + 1 == len(blocks)
             left = room - len(page) - (not is_last)
             if len(block) <= left:
-                page += [*block, *[Text("")] * apart]
+                page += [*block, *[Text("")] * spaced]
             elif page or left < _LEAST:
                 return page + self._left_out(personas[number:])
             else:
-                aside = _aside(f"{len(block) - left + 1} more lines", _INDENT)
-                return [*block[: left - 1], aside, *self._left_out(personas[number + 1 :])]
+                rest = _note(f"{len(block) - left + 1} more lines", _INDENT)
+                return [*block[: left - 1], rest, *self._left_out(personas[number + 1 :])]
         return page
 
     def _left_out(self, personas: Sequence[Watched]) -> list[Text]:
@@ -85,16 +85,16 @@ class Page:
             return []
         capped = sum(_is_at_a_cap(persona) for persona in personas)
         more = "1 more persona" if len(personas) == 1 else f"{len(personas)} more personas"
-        return [_aside(f"{more}, {capped} at a cap or damaged" if capped else more)]
+        return [_note(f"{more}, {capped} at a cap or damaged" if capped else more)]
 
     def _feed(self, feed: list[list[Text]], room: int) -> list[Text]:
-        """The latest rows, the newest last, as many as fit whole."""
+        """The latest rows, newest last: as many as fit completely."""
         page: list[Text] = []
         for row in reversed(feed):
             if 1 + len(page) + len(row) > room:
                 break
             page = row + page
-        return [_aside("latest charges"), *page] if page else []
+        return [_note("latest charges"), *page] if page else []
 
     def _block(self, persona: Watched, widths: _Widths, now: datetime) -> list[Text]:
         statement = persona.statement
@@ -112,7 +112,7 @@ class Page:
             block += self._hold(hold, now)
         if more := persona.holds[_HOLDS:]:
             usd = dollars(total([hold.usd for hold in more]))
-            block.append(_aside(f"{len(more)} more hold{'s' * (len(more) > 1)}, {usd}", _INDENT))
+            block.append(_note(f"{len(more)} more hold{'s' * (len(more) > 1)}, {usd}", _INDENT))
         if statement.unconfirmed:
             block.append(Text(unconfirmed_line(statement), "yellow"))
         return block + _warnings(statement)
@@ -121,7 +121,7 @@ class Page:
         name = Text(f"{'':<{_INDENT}}{label(state.window):<{_LABEL}}")
         if state.spent is None:
             return [name.append(f"cap {_usd(state.cap)}")]
-        drawing = bar(state, blocks=self._canvas.has_blocks)
+        drawing = bar(self._canvas, state)
         used = Text(f"{_used(state):>{widths.used}} of {_usd(state.cap):<{widths.cap}}")
         extras = [Text(f"left {_usd(state.remaining):<{widths.left}}")]
         if state.resets_at:
@@ -150,12 +150,12 @@ class Page:
         return packed(parts, self._columns, 2 * _INDENT, extras)
 
     def _fitted(self, lines: Iterable[Text]) -> list[Text]:
-        """The lines, those that are too long on more than one."""
+        """The lines, with those that are too long wrapped."""
         return [part for line in lines for part in self._canvas.folded(line, self._columns)]
 
 
 class _Widths:
-    """How wide amounts and names are, so that those of all personas stand below each other."""
+    """The widths of amounts and names, so that they are aligned across all personas."""
 
     def __init__(self, personas: Sequence[Watched], entries: Sequence[Entry]) -> None:
         statements = [persona.statement for persona in personas if persona.statement]
@@ -171,7 +171,7 @@ class _Widths:
 
 
 def _most(texts: Iterable[str]) -> int:
-    """The width of the longest of the texts, but for those that would push all others away."""
+    """The length of the longest text, without those longer than _WIDEST."""
     return max((len(text) for text in texts if len(text) <= _WIDEST), default=0)
 
 
@@ -186,10 +186,10 @@ def _warnings(statement: Statement) -> list[Text]:
 def _is_at_a_cap(persona: Watched) -> bool:
     if persona.statement is None:
         return True
-    return any((share_of(state) or 0) >= 1 for state in persona.statement.windows)
+    return any((used_share(state) or 0) >= 1 for state in persona.statement.windows)
 
 
-def _aside(text: str, indent: int = 0) -> Text:
+def _note(text: str, indent: int = 0) -> Text:
     return Text(" " * indent + printable(text), "dim italic")
 
 
