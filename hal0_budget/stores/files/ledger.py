@@ -64,9 +64,8 @@ class Reading(NamedTuple):
     def usage(self, now: datetime) -> Usage:
         """The reading as the interface of stores has it."""
         tally = self.tally
-        persona, source = self.path.parent.name, str(self.path)
-        spent, problems = tally.spent(now), self.problems()
-        return Usage(spent, self.held, tally.unconfirmed, self.damage, problems, persona, source, self)
+        spent, problems, source = tally.spent(now), self.problems(), str(self.path)
+        return Usage(spent, self.held, tally.unconfirmed, self.damage, problems, tally.persona, source, self)
 
 
 class Ledger:

@@ -38,7 +38,9 @@ class FileStore:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.agent = home.agent
+        self._paths: dict[str, Path] = {}
         self._files: dict[str, PersonaFile] = {}
+        self._policies: dict[str, tuple[PersonaFile, Policy]] = {}
         self._ledgers: dict[str, Ledger] = {}
 
     def personas(self) -> tuple[str, ...]:
@@ -48,13 +50,22 @@ class FileStore:
     def require_persona(self, persona: str) -> None:
         """See `Store`."""
         self.home.require_agent()
-        if not self.home.persona_file(persona).exists():
+        path = self._paths.get(persona)
+        if path is None:
+            path = self._paths[persona] = self.home.persona_file(persona)
+        if not path.exists():
             raise self.home.not_found(persona)
 
     def policy(self, persona: str, changes: Changes | None = None) -> Policy:
         """See `Store`."""
         file = self._read(persona)
-        return Policy(persona, file.budget(changes or {}), file.warnings)
+        if changes:
+            return Policy(persona, file.budget(changes), file.warnings)
+        read_from, policy = self._policies.get(persona, (None, None))
+        if policy is None or read_from is not file:
+            policy = Policy(persona, file.budget(), file.warnings)
+            self._policies[persona] = file, policy
+        return policy
 
     def change_policy(
         self, persona: str, changes: Changes, *, dry_run: bool = False, timeout: float = DEFAULT_TIMEOUT
