@@ -28,7 +28,7 @@ def capped(home: Home) -> Home:
     return home
 
 
-LOADED = ("hal0_budget.cli.app", "hal0_budget.cli.commands.check")
+LOADED = ("hal0_budget.cli.app", "hal0_budget.cli.commands.check", "hal0_budget.strict_json")
 FAILURES = "errors of every class, at calls and at imports, none of which read as a verdict"
 # Those that there are before anything is imported.
 OF_PYTHON = tuple(
