@@ -10,7 +10,7 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from hal0_budget.errors import Conflict, HoldNotFound, RequestNotFound, WriteFailed
+from hal0_budget.errors import BudgetError, Conflict, HoldNotFound, RequestNotFound
 from hal0_budget.model.charge import Charge
 from hal0_budget.model.ids import void_id
 from hal0_budget.model.money import dollars, negative, subtract
@@ -46,10 +46,12 @@ class Books:
             known = self._on_record(row, new) if charge.request_id else None
             if known is not None:
                 new |= {other.request_id: other for other in self._late_void(known)}
-                closings |= self._settled_before(row, known)
+                settled_now = self._settled_before(row, known)
+                _require_single(settled_now, closings)
+                closings |= settled_now
                 receipts.append(Receipt(known, was_recorded=True))
                 continue
-            if row.hold_id in resolved:
+            if row.hold_id in resolved or row.hold_id in closings:
                 raise Conflict(f"hold {row.hold_id!r} is settled twice here; it resolves once")
             settled = self._settled_by(row)
             resolved |= {row.hold_id} - {None}
@@ -134,8 +136,9 @@ class Books:
     def _append(self, rows: tuple[Row, ...], closings: tuple[Closing, ...] = ()) -> None:
         """Record rows, then book expired holds. Raises what `Transaction.record` raises for these rows."""
         self._transaction.record(rows, closings)
-        # The rows are durable. If booking fails, the next recording books the expired holds.
-        with suppress(OSError, WriteFailed):
+        # The rows are durable, so nothing may fail from here on: the caller would charge them again. If
+        # booking fails, the next recording books the expired holds.
+        with suppress(OSError, BudgetError):
             if self._transaction.expired_holds():
                 self.book_expired()
 
@@ -239,6 +242,14 @@ class _Settled(NamedTuple):
     hold: Hold | None = None
     corrections: tuple[Row, ...] = ()
     problem: str | None = None
+
+
+def _require_single(new: Mapping[str, Closing], others: Mapping[str, Closing]) -> None:
+    """Raise Conflict if a hold would be settled by two calls, or a call would settle two holds."""
+    for hold_id, closing in new.items():
+        for other in others.values():
+            if other != closing and (other.hold_id == hold_id or other.request_id == closing.request_id):
+                raise Conflict(f"hold {hold_id!r} or its call is settled twice here; each resolves once")
 
 
 def _unconfirmed(hold: Hold, persona: str) -> Row:

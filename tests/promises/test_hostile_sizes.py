@@ -198,6 +198,30 @@ def test_charge_says_what_is_wrong_with_the_persona(make: Make, files: dict[str,
     assert f"the charge is recorded, but the account cannot be read: {files['persona']}" in charged.said
 
 
+FALSE_LINES = {
+    "marks in the lock": ("spend.lock", b"".join(b"\nledger 9%09d" % number for number in range(60_000))),
+    "marks in the checkpoint": (
+        "spend.checkpoint",
+        b"".join(b"ledger 9%09d\n" % number for number in range(90_000)),
+    ),
+    "checkpoints": ("spend.checkpoint", b'{"crc32":\n' * 200_000),
+}
+
+
+@pytest.mark.parametrize(("name", "lines"), FALSE_LINES.values(), ids=FALSE_LINES)
+def test_many_false_lines_in_a_log_do_not_delay_the_verdict(
+    name: str, lines: bytes, home: Home, cli: Cli
+) -> None:
+    account = Account(home, "hermes")
+    account.set_budget({"lifetime_usd": Decimal(1)})
+    account.charge(Decimal("0.9"), model="m")
+    with (home.spend_dir("hermes") / name).open("ab") as file:
+        file.write(lines)
+    assert run(cli, "check", "hermes", "--estimate", "0.2").code == 20
+    assert run(cli, "charge", "hermes", "--cost", "0.01", "--model", "m").code == 0
+    assert run(cli, "check", "hermes", "--estimate", "0.1").code == 20
+
+
 def test_repair_of_a_journal_without_end_keeps_its_holds_and_the_file(home: Home, cli: Cli) -> None:
     account = Account(home, "hermes")
     account.set_budget({"lifetime_usd": Decimal(1)})

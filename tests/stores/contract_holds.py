@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from hal0_budget import Account
+from hal0_budget import Account, Charge
 from hal0_budget.errors import Conflict, HoldNotFound
 from hal0_budget.model.records import Closing, Hold, Row
 from hal0_budget.stores.base import Store
@@ -189,6 +189,26 @@ class HoldContract(Contract):
                 each.charge(CENT, model="m", request_id="r1", hold_id=second)
             assert spent_and_held(each) == held
             assert each.charge(CENT, model="m", request_id="r1", hold_id=first).was_recorded
+
+    def test_batch_settles_each_hold_with_one_call_and_no_call_settles_two(self, account: Account) -> None:
+        first, second = reserve(account), reserve(account)
+        account.charge(CENT, model="m", request_id="r1")
+        held = spent_and_held(account)
+
+        def charge(request_id: str, hold_id: str) -> Charge:
+            return Charge(CENT, "m", request_id=request_id, hold_id=hold_id)
+
+        for batch in (
+            (charge("r1", first), charge("r1", second)),
+            (charge("r1", first), charge("r2", first)),
+            (charge("r2", first), charge("r1", first)),
+        ):
+            with pytest.raises(Conflict):
+                account.charge_all(batch)
+            assert spent_and_held(account) == held
+        again = account.charge_all((charge("r1", first), charge("r1", first)))
+        assert [receipt.was_recorded for receipt in again] == [True, True]
+        assert spent_and_held(account) == (CENT, Decimal("0.4"))
 
     def test_row_that_names_an_open_hold_ends_it(self, store: Store, clock: Clock) -> None:
         """A program that knows of no holds records such a row, and so does one that is killed in between."""

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hal0_budget import Account, BudgetError, Home
+from hal0_budget import Account, BudgetError, Home, durable
+from hal0_budget.stores.files import writer as writer_module
 from hal0_budget.stores.files.holds import Holds
 from hal0_budget.stores.files.marks import HoldsMark
 from hal0_budget.stores.files.repair import repair
@@ -44,6 +45,23 @@ def reserve(account: Account, usd: str = "0.4", **options: object) -> str:
 
 def failure(error: pytest.ExceptionInfo[BudgetError]) -> tuple[str, int]:
     return error.value.code, error.value.exit_code
+
+
+def test_charge_is_acknowledged_if_the_lock_file_is_removed_before_expired_holds_are_booked(
+    account: Account, ledger: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve(account, ttl=timedelta(minutes=1))
+    clock.now += timedelta(minutes=2)
+    lock = ledger.with_name("spend.lock")
+
+    def removing(path: Path, fd: int, start: int) -> None:
+        durable.fsync(path, fd, start)
+        lock.unlink(missing_ok=True)
+        lock.with_name(".spend.lock.link").unlink(missing_ok=True)
+
+    monkeypatch.setattr(writer_module, "fsync", removing)
+    account.charge(CENT, model="m")
+    assert ledger.read_bytes().count(b"\n") == 1
 
 
 def test_charge_stands_though_what_expired_cannot_be_booked_now(

@@ -235,15 +235,15 @@ def _last_good_line(data: bytes) -> tuple[bytes, bytes | None, int]:
     """Return the last line of `data` that is a checkpoint with a valid checksum, the bytes of the checkpoint,
     and how many bytes follow the line. Without such a line: b"", None and the size of `data`.
     """
-    data = b"\n" + data
+    data = b"\n" + data + b"\n"
     end = len(data)
     while (begin := data.rfind(b"\n" + _HEAD, 0, end)) >= 0:
-        line = data[begin + 1 :].partition(b"\n")[0]
+        line = data[begin + 1 : data.find(b"\n", begin + 1)]
         body = _checked_body(line)
         if body is not None:
-            return line, body, len(data) - (begin + 1 + len(line))
+            return line, body, len(data) - 1 - (begin + 1 + len(line))
         end = begin + 1
-    return b"", None, len(data) - 1
+    return b"", None, len(data) - 2
 
 
 def _checked_body(line: bytes) -> bytes | None:

@@ -161,7 +161,8 @@ class MarkLog:
                 gained = self._growth.gained(fd, _READ)
         except (FileNotFoundError, NotRegular):
             self._growth.forget()
-            return Marks()
+            self._marks = Marks()
+            return self._marks
         if gained is not None:
             marks = marks_in(gained.data, self._owner)
             self._marks = self._marks.merged(marks) if gained.is_more else marks
@@ -231,11 +232,8 @@ def _highest(data: bytes, kind: bytes, owner: str) -> list[str] | None:
 
     Does not loop over all lines, for speed: under contention each process reads the marks of all others.
     """
-    found = data.split(b"\n" + kind)[1:]
-    while found:
-        highest = max(found)
-        text, _, checksum = highest.partition(b"\n")[0].rpartition(b" ")
+    for found in sorted(data.split(b"\n" + kind)[1:], reverse=True):
+        text, _, checksum = found.partition(b"\n")[0].rpartition(b" ")
         if checksum == b"%08x" % _checksum(kind + text, owner):
             return [field.removeprefix("-") for field in text.decode("ascii").split(" ")]
-        found = [other for other in found if other != highest]
     return None
